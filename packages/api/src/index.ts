@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+export * from './condition.ts';
+export * from './config-hash.ts';
+export * from './duration.ts';
+export * from './meta.ts';
+export * from './node-profiling-config.ts';
+export * from './parse.ts';
+export * from './selector.ts';
+export * from './settings.ts';
