@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One step of a native walk: from a frame to its caller.
+ *
+ * A frame is (pc, sp, bp). The mapping of pc names a segment; its row names a rule; the rule gives the CFA (the value of
+ * sp before the call) and where the caller's pc and bp were saved. System V ABI, AMD64 supplement, 3.4.1 and 3.7;
+ * DWARF 5, 6.4. The other callee-saved registers are not read at every step: only the place where each was last saved is
+ * remembered, and it is read when a rule asks for the register.
+ */
+#ifndef PLUMBLINE_UNWIND_NATIVE_H
+#define PLUMBLINE_UNWIND_NATIVE_H
+
+#include "maps.bpf.h"
+#include "stack_window.bpf.h"
+
+#define GO_ON (-1) /* a step's result: the caller's frame is in the walk; else an enum reason */
+
+static __always_inline bool mapping_contains(const struct mapping *m, __u64 address)
+{
+	return address >= m->start && address < m->end;
+}
+
+/* Makes w->mapping the mapping of address, and w->segment its segment. The last frame's mapping is tried first. */
+static __always_inline bool find_mapping(struct walk *w, __u64 address)
+{
+	__u32 low = w->process.first, high = low + w->process.count;
+
+	if (mapping_contains(&w->mapping, address))
+		return true;
+	for (int i = 0; i < MAPPING_SEARCH_STEPS + 1; i++) {
+		__u32 middle = (low + high) / 2;
+		struct mapping *m;
+
+		if (low >= high)
+			break;
+		m = bpf_map_lookup_elem(&mappings, &middle);
+		if (!m)
+			return false;
+		if (m->start <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == w->process.first)
+		return false;
+	low--;
+	struct mapping *m = bpf_map_lookup_elem(&mappings, &low);
+	if (!m || !mapping_contains(m, address))
+		return false;
+	w->mapping = *m;
+	if (m->kind == MAPPING_TABLE) {
+		__u32 key = m->segment;
+		struct unwind_segment *segment = bpf_map_lookup_elem(&segments, &key);
+		if (!segment)
+			return false;
+		w->segment = *segment;
+	}
+	return true;
+}
+
+/* A pointer to size bytes at offset in the shard; NULL where they do not lie inside it. */
+#define SHARD_AT(shard, offset, size) ((offset) <= SHARD_SIZE - (size) ? (void *)(shard) + (offset) : NULL)
+
+/* The rule for address in w->segment. */
+static __always_inline const struct unwind_rule *find_rule(struct walk *w, __u64 address)
+{
+	__u64 offset = address - w->mapping.base;
+	__u32 block = offset >> UNWIND_BLOCK_SHIFT;
+	__u32 zero = 0, shard_number = w->segment.shard;
+	void *inner = bpf_map_lookup_elem(&shards, &shard_number);
+	void *shard;
+
+	if (!inner || block >= w->segment.blocks)
+		return NULL;
+	shard = bpf_map_lookup_elem(inner, &zero);
+	if (!shard)
+		return NULL;
+
+	__u64 at = (__u64)w->segment.index_offset + 4 * (__u64)block;
+	__u32 *index = SHARD_AT(shard, at, 8);
+	if (!index)
+		return NULL;
+	__u32 first = index[0], last = index[1];
+
+	/* The last row of the block that starts at or before the address; none: the row before the block's first. */
+	__u32 inside = offset & (UNWIND_BLOCK - 1);
+	for (int i = 0; i < UNWIND_BLOCK_SHIFT + 1; i++) {
+		__u32 middle = (first + last) / 2;
+
+		if (first >= last)
+			break;
+		at = (__u64)w->segment.rows_offset + 4 * (__u64)middle;
+		__u32 *row = SHARD_AT(shard, at, 4);
+		if (!row)
+			return NULL;
+		if (*row >> 16 <= inside)
+			first = middle + 1;
+		else
+			last = middle;
+	}
+	if (first == 0)
+		return NULL;
+	at = (__u64)w->segment.rows_offset + 4 * (__u64)(first - 1);
+	__u32 *row = SHARD_AT(shard, at, 4);
+	if (!row)
+		return NULL;
+	at = (__u64)w->segment.rules_offset + sizeof(struct unwind_rule) * (__u64)(*row & 0xffff);
+	return SHARD_AT(shard, at, sizeof(struct unwind_rule));
+}
+
+/* Puts the frame into the record. */
+static __always_inline int push_frame(struct walk *w, __u64 pc)
+{
+	__u32 at = (__u32)w->sample.kernel_frames + w->sample.user_frames;
+	__u64 frame = pc & FRAME_ADDRESS;
+
+	if (w->sample.user_frames >= w->max_frames)
+		return REASON_frame_limit;
+	if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+		return REASON_record_full;
+	if (w->exact)
+		frame |= FRAME_EXACT;
+	if (w->by_pointer)
+		frame |= FRAME_BY_POINTER;
+	w->frames[at] = frame;
+	w->sample.user_frames++;
+	w->sample.stack_hash = (w->sample.stack_hash ^ frame) * 0x9e3779b97f4a7c15ULL;
+	w->sample.stack_hash ^= w->sample.stack_hash >> 32;
+	return GO_ON;
+}
+
+/* The caller's frame is (ra, cfa, bp). */
+static __always_inline int arrive(struct walk *w, __u64 ra, __u64 cfa, __u64 bp)
+{
+	w->pc = ra;
+	w->sp = cfa;
+	w->bp = bp;
+	w->exact = 0;
+	return GO_ON;
+}
+
+/* The value of a register in the present frame; false: it is not known. */
+static __always_inline bool read_register(struct walk *w, __u32 reg, __u64 *value)
+{
+	if (reg == REG_RSP) {
+		*value = w->sp;
+		return true;
+	}
+	if (reg == REG_RBP) {
+		*value = w->bp;
+		return true;
+	}
+	__u32 slot = reg == REG_RBX ? 0 : reg - REG_R12 + 1;
+	if (slot < SAVED_REGISTERS) {
+		__u64 at = w->saved_at[slot];
+		if (at == 1)
+			return false;
+		if (at)
+			return read_word(w, at, value);
+	} else if (!w->exact) {
+		return false; /* caller-saved: known only where the frame was interrupted */
+	}
+	*value = w->regs[reg & (REG_COUNT - 1)];
+	return true;
+}
+
+/* Notes where rbx and r12 to r15 were saved, relative to origin. */
+static __always_inline void note_saved(struct walk *w, const struct unwind_rule *rule, __u64 origin)
+{
+#pragma unroll
+	for (int i = 0; i < SAVED_REGISTERS; i++) {
+		__s8 words = rule->saved[i];
+		if (words)
+			w->saved_at[i] = words == SAVED_LOST ? 1 : origin + 8 * (__s64)words;
+	}
+}
+
+/*
+ * The step of code without unwind information, or that keeps rbp frames by convention. An interrupted instruction of a
+ * prologue or an epilogue is recognised by its bytes, for there the frame is not complete. The caller must lie in
+ * known executable memory: arrival there is checked by the next step (by_pointer). Returns refused where the frame
+ * pointer cannot be one.
+ */
+static __always_inline int step_frame_pointer(struct walk *w, int refused)
+{
+	__u64 ra, bp = w->bp, cfa;
+
+	w->frame_pointer_steps++;
+	if (w->exact) {
+		__u64 code = 0;
+
+		if (bpf_probe_read_user(&code, sizeof(code), (void *)w->pc) == 0) {
+			if ((__u32)code == 0xfa1e0ff3) /* endbr64 */
+				code >>= 32;
+			if ((__u8)code == 0x55 || (__u8)code == 0xc3 || (__u8)code == 0xc2) { /* push rbp; ret */
+				if (!read_word(w, w->sp, &ra))
+					return REASON_read_fault;
+				cfa = w->sp + 8;
+				goto arrived;
+			}
+			if ((code & 0xffffff) == 0xe58948 || (code & 0xffffff) == 0xec8b48 || (__u8)code == 0x5d) { /* mov rbp,rsp; pop rbp */
+				if (!read_word(w, w->sp, &bp) || !read_word(w, w->sp + 8, &ra))
+					return REASON_read_fault;
+				cfa = w->sp + 16;
+				goto arrived;
+			}
+		}
+	}
+	if (bp < w->sp || bp & 7)
+		return refused;
+	cfa = bp + 16;
+	if (!read_word(w, w->bp, &bp) || !read_word(w, w->bp + 8, &ra))
+		return refused;
+arrived:
+	if (ra == 0)
+		return refused;
+	w->by_pointer = 1;
+	return arrive(w, ra, cfa, bp);
+}
+
+/* Offsets in the ucontext of a signal frame: arch/x86/include/uapi/asm/{ucontext,sigcontext}.h. */
+#define UCONTEXT_GREGS 40
+#define GREGS 17 /* r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip */
+
+/* The frame interrupted by a signal: all its registers lie in the ucontext. */
+static __always_inline int step_signal(struct walk *w, __u64 ucontext)
+{
+	__u64 *g = (__u64 *)w->window;
+
+	w->window_length = 0; /* the window serves as room for the registers */
+	if (bpf_probe_read_user(g, 8 * GREGS, (void *)ucontext + UCONTEXT_GREGS))
+		return REASON_read_fault;
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		w->regs[REG_R8 + i] = g[i];
+	w->regs[REG_RDI] = g[8];
+	w->regs[REG_RSI] = g[9];
+	w->regs[REG_RBP] = g[10];
+	w->regs[REG_RBX] = g[11];
+	w->regs[REG_RDX] = g[12];
+	w->regs[REG_RAX] = g[13];
+	w->regs[REG_RCX] = g[14];
+	w->regs[REG_RSP] = g[15];
+	__builtin_memset(w->saved_at, 0, sizeof(w->saved_at));
+	w->pc = g[16];
+	w->sp = g[15];
+	w->bp = g[10];
+	w->exact = 1;
+	return GO_ON;
+}
+
+/* From the present frame to its caller. Returns GO_ON, or the reason why the walk has ended. */
+static __always_inline int step(struct walk *w)
+{
+	/* A return address may be the first byte after its function: look up the call before it. */
+	__u64 address = w->exact ? w->pc : w->pc - 1;
+	__u32 by_pointer = w->by_pointer;
+	int pushed;
+
+	w->sample.steps++;
+	if (!find_mapping(w, address)) {
+		w->sample.failing_pc = w->pc;
+		if (by_pointer)
+			return w->mapping.kind == MAPPING_ANONYMOUS ? REASON_unknown_jit : REASON_no_unwind_info;
+		pushed = push_frame(w, w->pc);
+		return pushed == GO_ON ? REASON_no_mapping : pushed;
+	}
+	w->sample.failing_pc = w->pc;
+	pushed = push_frame(w, w->pc);
+	if (pushed != GO_ON)
+		return pushed;
+	w->by_pointer = 0;
+
+	switch (w->mapping.kind) {
+	case MAPPING_TABLE:
+		break;
+	case MAPPING_PENDING:
+		return REASON_unwind_info_pending;
+	case MAPPING_ANONYMOUS:
+		return step_frame_pointer(w, REASON_unknown_jit);
+	case MAPPING_FAILED:
+		return step_frame_pointer(w, REASON_no_unwind_table);
+	default:
+		return step_frame_pointer(w, REASON_no_unwind_info);
+	}
+
+	const struct unwind_rule *rule = find_rule(w, address);
+	if (!rule)
+		return REASON_internal_error;
+
+	__u64 origin, base, cfa, ra, bp = w->bp;
+	__u32 kind = rule->kind;
+
+	if (kind == RULE_CFA && rule->base == REG_RSP) {
+		base = w->sp; /* by far the most frequent */
+	} else {
+		switch (kind) {
+		case RULE_ROOT:
+			return REASON_root_undefined_ra;
+		case RULE_ENTRY:
+			return REASON_root_entry;
+		case RULE_NONE:
+			return step_frame_pointer(w, REASON_no_unwind_info);
+		case RULE_FRAME_POINTER:
+			return step_frame_pointer(w, REASON_bad_frame);
+		case RULE_UNSUPPORTED:
+			return REASON_unsupported_rule;
+		case RULE_SIGNAL:
+			return step_signal(w, w->sp + (__s64)rule->cfa_offset);
+		case RULE_GO_SWITCH:
+			return step_frame_pointer(w, REASON_stack_switched);
+		case RULE_PLT:
+			base = w->sp;
+			break;
+		default:
+			if (!read_register(w, rule->base, &base))
+				return REASON_unsupported_rule;
+		}
+	}
+
+	cfa = base + (__s64)rule->cfa_offset;
+	origin = cfa;
+	if (kind != RULE_CFA) {
+		if (kind == RULE_PLT) {
+			if ((w->pc & 15) >= rule->aux)
+				cfa += 8;
+			origin = cfa;
+		} else if (kind == RULE_CFA_DEREF) {
+			if (!read_word(w, cfa, &cfa))
+				return REASON_read_fault;
+			cfa += (__s64)rule->aux;
+			origin = base;
+		}
+	}
+	if (cfa <= w->sp && !(w->exact && cfa == w->sp))
+		return REASON_bad_frame;
+
+	if (rule->rbp_offset & RBP_SAVED) {
+		if (!read_word(w, origin + (__s64)(rule->rbp_offset & ~RBP_SAVED), &bp))
+			return REASON_read_fault;
+	}
+	if (kind == RULE_RA_REGISTER) {
+		if (!read_register(w, rule->aux, &ra))
+			return REASON_unsupported_rule;
+	} else if (!read_word(w, cfa + 8 * (__s64)rule->ra_offset, &ra)) {
+		return REASON_read_fault;
+	}
+	note_saved(w, rule, origin);
+	if (ra == 0)
+		return REASON_zero_ra;
+	return arrive(w, ra, cfa, bp);
+}
+
+#endif
