@@ -7,7 +7,7 @@ import { waitUntil } from './wait-until.ts';
 const CGROUPS = '/sys/fs/cgroup';
 
 /** Roots of the machine's hierarchies: the one of cgroup v2, or each controller's of v1 (and `unified` where hybrid). */
-function cgroupHierarchies(): string[] {
+export function cgroupHierarchies(): string[] {
   if (existsSync(join(CGROUPS, 'cgroup.controllers'))) return [CGROUPS];
   const entries = readdirSync(CGROUPS, { withFileTypes: true });
   return entries.filter((entry) => entry.isDirectory()).map((entry) => join(CGROUPS, entry.name));

@@ -10,6 +10,7 @@
  * new KubeConfig().loadFromFile(controlPlane.kubeconfig);       // cluster-admin; also `server`, `certificateAuthority`
  * await controlPlane.kill('kube-apiserver');                    // SIGKILL; start it again on the same port and data:
  * await controlPlane.restart('kube-apiserver');
+ * controlPlane.client(16).request('GET', '/api/v1/nodes');      // JSON requests without a process each
  * controlPlane.auditEvents();                                   // who wrote what: create, update, patch, delete
  * await controlPlane.stop();                                    // ends the processes, removes the folder
  * ```
@@ -23,6 +24,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ApiClient } from './api-client.ts';
 import { CertificateAuthority } from './certificates.ts';
 import { COMPONENTS, type Component, componentFlags } from './component-flags.ts';
 import { Daemon } from './daemon.ts';
@@ -153,6 +155,15 @@ export class ControlPlane {
   /** PEM file of the authority that signed the API server's certificate. */
   get certificateAuthority(): string {
     return this.authority.certificate;
+  }
+
+  /** A client with all rights that makes up to `connections` requests at once. Close it after use. */
+  client(connections?: number): ApiClient {
+    const admin = {
+      certificate: join(this.directory, 'pki', 'admin.crt'),
+      key: join(this.directory, 'pki', 'admin.key'),
+    };
+    return new ApiClient(this.server, this.certificateAuthority, admin, connections);
   }
 
   /** Runs kubectl as cluster-admin. @returns its standard output. @throws Error with its standard error. */
