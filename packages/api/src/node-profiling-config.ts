@@ -107,6 +107,11 @@ const shape = {
     .regex(/^[0-9a-f]*$/)
     .default('')
     .describe('Canonical hash of the rest of the spec; the agent reports it back as status.appliedHash.'),
+  policySummary: z
+    .string()
+    .max(253)
+    .default('')
+    .describe('Names of the policies in order, for people: `payments,default,+3`.'),
   sampling: z
     .object({
       event: Event.default('CPU').describe('What fires a sample on this node.'),

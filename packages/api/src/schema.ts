@@ -36,3 +36,20 @@ export function mapOf<S extends z.ZodType>(item: S, max: number, keys: readonly 
 export function listOf<S extends z.ZodType>(item: S, max: number) {
   return z.array(item).max(max).meta({ 'x-kubernetes-list-type': 'atomic' });
 }
+
+/** A number or a string of the given form, such as `3` and `"10%"`. */
+export function intOrString(pattern: RegExp, message: string) {
+  const schema = z.union([z.int().min(0).max(1_000_000), z.string().max(16).regex(pattern, { error: message })]);
+  return schema.meta({
+    'x-kubernetes-int-or-string': true,
+    'x-kubernetes-validations': [
+      { rule: `type(self) == int ? self >= 0 : self.matches('${pattern.source}')`, message },
+    ],
+  });
+}
+
+/** How many of `total` an int-or-percentage means. */
+export function scaled(value: number | string, total: number, round: (value: number) => number): number {
+  if (typeof value === 'string' && value.endsWith('%')) return round((Number.parseInt(value, 10) / 100) * total);
+  return Number(value);
+}
