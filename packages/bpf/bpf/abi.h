@@ -98,12 +98,18 @@ _Static_assert((1 << MAPPING_SEARCH_STEPS) >= MAX_MAPPINGS, "a search may need o
 struct process {
 	__u32 first;      /* index of the first of its mappings, sorted by start */
 	__u32 count;
-	__u32 generation; /* given by the agent; names an image of the process (it changes at exec) */
+	__u32 generation; /* of the image that the mappings belong to; see generations */
 	__u16 policy;     /* index into policies; 0: not selected */
 	__u16 flags;
 };
 
 #define MAX_PROCESSES (1 << 15)
+
+/*
+ * Generations: the kernel side numbers the images of processes, counting up at each fork and exec, so that an entry that
+ * the agent wrote for an image that is gone (exec, or a pid used again) is never walked with. Processes that were there
+ * before the profiler have generation 0.
+ */
 
 #define POLICY_KERNEL_STACK 1
 #define POLICY_SPILL 2
@@ -155,7 +161,7 @@ struct sample {
 	__u64 failing_pc; /* truncated samples: the address at which the walk stopped */
 	__u32 tgid;
 	__u32 tid;
-	__u32 generation; /* of the process entry that the walk used; 0: none */
+	__u32 generation; /* of the process image */
 	__u32 cpu;
 	__u16 kernel_frames;
 	__u16 policy;
@@ -171,7 +177,7 @@ struct process_event {
 	__u16 reserved;
 	__u32 tgid;
 	__u32 parent; /* RECORD_FORK: the tgid of the parent */
-	__u32 generation; /* RECORD_UNKNOWN: of the process entry; 0: none */
+	__u32 generation; /* of the process image; RECORD_FORK: of the child's */
 	__u64 time;
 	__u64 address; /* RECORD_UNKNOWN: the address without mapping; 0: the process itself is unknown */
 	char comm[16];

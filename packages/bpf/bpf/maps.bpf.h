@@ -28,13 +28,21 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
-/* By tgid. The programs copy an entry at fork, empty it at exec and delete it at exit. */
+/* By tgid. The programs copy an entry at fork and delete it at exit; after exec its generation does not fit any more. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PROCESSES);
 	__type(key, __u32);
 	__type(value, struct process);
 } processes SEC(".maps");
+
+/* Generation of each process image that began while the profiler runs, by tgid. Written by the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PROCESSES);
+	__type(key, __u32);
+	__type(value, __u32);
+} generations SEC(".maps");
 
 /* Mappings of all processes; each process has a run of them, sorted by address. */
 struct {

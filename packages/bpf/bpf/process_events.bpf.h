@@ -44,6 +44,17 @@ static __always_inline void report_unknown(__u32 tgid, __u32 generation, __u64 a
 	send_event(RECORD_UNKNOWN, tgid, 0, generation, address, BPF_RB_FORCE_WAKEUP);
 }
 
+__u32 last_generation;
+
+static __always_inline __u32 begin_generation(__u32 tgid)
+{
+	/* 31 bits: with 22 bits of tgid it makes an exact number in JavaScript. 0 means: older than the profiler. */
+	__u32 generation = (__sync_fetch_and_add(&last_generation, 1) + 1) & 0x7fffffff;
+
+	bpf_map_update_elem(&generations, &tgid, &generation, BPF_ANY);
+	return generation;
+}
+
 SEC("raw_tp/sched_process_fork")
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -51,15 +62,23 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *child = (void *)ctx->args[1];
 	__u32 tgid = BPF_CORE_READ(child, tgid), parent_tgid = BPF_CORE_READ(parent, tgid);
 	struct process *process;
+	__u32 *parent_generation, generation;
 
 	if (tgid == parent_tgid)
 		return 0; /* a thread */
+	generation = begin_generation(tgid);
 	process = bpf_map_lookup_elem(&processes, &parent_tgid);
 	if (process) {
 		struct process copy = *process;
+
+		/* A stale entry of the parent's (generation differs) must not become a fresh one of the child's. */
+		parent_generation = bpf_map_lookup_elem(&generations, &parent_tgid);
+		if (copy.generation != (parent_generation ? *parent_generation : 0))
+			copy.count = 0;
+		copy.generation = generation;
 		bpf_map_update_elem(&processes, &tgid, &copy, BPF_ANY);
 	}
-	send_event(RECORD_FORK, tgid, parent_tgid, 0, 0, BPF_RB_NO_WAKEUP);
+	send_event(RECORD_FORK, tgid, parent_tgid, generation, 0, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -67,13 +86,8 @@ SEC("raw_tp/sched_process_exec")
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
 
-	if (process) {
-		process->count = 0;
-		process->generation = 0;
-	}
-	send_event(RECORD_EXEC, tgid, 0, 0, 0, BPF_RB_FORCE_WAKEUP);
+	send_event(RECORD_EXEC, tgid, 0, begin_generation(tgid), 0, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
 
@@ -86,6 +100,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (BPF_CORE_READ(task, signal, live.counter) != 0)
 		return 0; /* other threads live on */
 	bpf_map_delete_elem(&processes, &tgid);
+	bpf_map_delete_elem(&generations, &tgid);
 	send_event(RECORD_EXIT, tgid, 0, 0, 0, BPF_RB_NO_WAKEUP);
 	return 0;
 }

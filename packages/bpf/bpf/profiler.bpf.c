@@ -151,7 +151,7 @@ static __always_inline struct walk *begin(__u8 strategy, struct process **proces
 	struct counters *c = bpf_map_lookup_elem(&counters, &zero);
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 	__u64 id = bpf_get_current_pid_tgid();
-	__u32 tgid = id >> 32;
+	__u32 tgid = id >> 32, *generation;
 
 	if (!c)
 		return NULL;
@@ -187,7 +187,8 @@ static __always_inline struct walk *begin(__u8 strategy, struct process **proces
 	s->user_frames = 0;
 	s->steps = 0;
 	s->tail_calls = 0;
-	s->generation = 0;
+	generation = bpf_map_lookup_elem(&generations, &tgid);
+	s->generation = generation ? *generation : 0;
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
 	w->max_frames = policy->max_frames;
 	w->policy_flags = policy->flags;
@@ -231,12 +232,11 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 	w->sample.failing_pc = w->pc;
 	if (regs->cs == USER32_CS)
 		return REASON_compat_32bit;
-	if (!process || !process->count) {
+	if (!process || !process->count || process->generation != w->sample.generation) {
 		push_frame(w, w->pc);
 		return REASON_process_unknown;
 	}
 	w->process = *process;
-	w->sample.generation = process->generation;
 	return GO_ON;
 }
 
