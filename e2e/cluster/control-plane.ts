@@ -233,7 +233,7 @@ export class ControlPlane {
 
 /** Ends what a control plane (of this or an earlier program) runs from `directory`; removes its address and the folder. */
 export async function stopControlPlane(directory: string): Promise<void> {
-  for (const component of COMPONENTS.toReversed()) await Daemon.find(directory, component)?.stop();
+  for (const component of COMPONENTS.toReversed()) await Daemon.find(directory, component)?.stop('SIGKILL');
   const claim = join(directory, ADDRESS_FILE);
   if (existsSync(claim)) {
     execFileSync('ip', ['address', 'delete', readFileSync(claim, 'utf8'), 'dev', 'lo'], { stdio: 'pipe' });
