@@ -29,7 +29,7 @@ enum rule_kind {
 	RULE_NONE = 0,        /* no information: try the frame pointer, under sanity checks */
 	RULE_ROOT = 1,        /* the return address is undefined: the walk is complete */
 	RULE_CFA = 2,         /* CFA = base + cfa_offset; saved registers relative to the CFA */
-	RULE_CFA_DEREF = 3,   /* CFA = *(base + cfa_offset) + aux; saved registers relative to base (frames realigned by GCC) */
+	RULE_CFA_DEREF = 3,   /* CFA = *(base + cfa_offset [+ 8 * index register]) + addend; see DEREF_* for aux */
 	RULE_PLT = 4,         /* CFA = rsp + cfa_offset + ((pc & 15) >= aux ? 8 : 0) */
 	RULE_SIGNAL = 5,      /* a signal frame: ucontext at rsp + cfa_offset holds all registers of the interrupted frame */
 	RULE_RA_REGISTER = 6, /* CFA = base + cfa_offset; the return address is in register aux (vfork) */
@@ -48,13 +48,20 @@ enum reg {
 
 #define SAVED_LOST (-128) /* in saved[]: the caller's value cannot be told */
 #define RBP_SAVED 1       /* bit of rbp_offset: rbp is saved, at (rbp_offset & ~1) bytes; without it rbp is unchanged */
+#define RBP_LOST (-0x7fff) /* rbp_offset: the caller's value cannot be told */
+
+/* aux of RULE_CFA_DEREF: what is added to the word read (even), whether saved registers are relative to base (frames
+ * realigned by GCC) or to the CFA (OpenSSL), and the index register plus one (0: none). */
+#define DEREF_ADDEND 0xfe
+#define DEREF_SAVED_FROM_BASE 1
+#define DEREF_INDEX_SHIFT 8
 
 struct unwind_rule {
 	__s32 cfa_offset; /* bytes */
 	__u8 kind;        /* enum rule_kind */
 	__u8 base;        /* enum reg */
-	__s16 rbp_offset; /* bytes from the CFA (RULE_CFA_DEREF: from base), | RBP_SAVED; 0: unchanged */
-	__s8 saved[5];    /* rbx, r12, r13, r14, r15: words of 8 bytes from the CFA (RULE_CFA_DEREF: from base); 0: unchanged */
+	__s16 rbp_offset; /* bytes from the CFA (DEREF_SAVED_FROM_BASE: from base), | RBP_SAVED; 0: unchanged */
+	__s8 saved[5];    /* rbx, r12, r13, r14, r15: words of 8 bytes from the CFA (DEREF_SAVED_FROM_BASE: from base); 0: unchanged */
 	__s8 ra_offset;   /* words from the CFA, normally -1 */
 	__s16 aux;        /* see rule_kind */
 };

@@ -326,16 +326,21 @@ static __always_inline int step(struct walk *w)
 				cfa += 8;
 			origin = cfa;
 		} else if (kind == RULE_CFA_DEREF) {
-			if (!read_word(w, cfa, &cfa))
+			__u64 index = 0;
+			if (rule->aux >> DEREF_INDEX_SHIFT && !read_register(w, (rule->aux >> DEREF_INDEX_SHIFT) - 1, &index))
+				return REASON_unsupported_rule;
+			if (!read_word(w, cfa + 8 * index, &cfa))
 				return REASON_read_fault;
-			cfa += (__s64)rule->aux;
-			origin = base;
+			cfa += rule->aux & DEREF_ADDEND;
+			origin = rule->aux & DEREF_SAVED_FROM_BASE ? base : cfa;
 		}
 	}
 	if (cfa <= w->sp && !(w->exact && cfa == w->sp))
 		return REASON_bad_frame;
 
-	if (rule->rbp_offset & RBP_SAVED) {
+	if (rule->rbp_offset == RBP_LOST) {
+		bp = 0; /* a rule that needs it ends at bad_frame */
+	} else if (rule->rbp_offset & RBP_SAVED) {
 		if (!read_word(w, origin + (__s64)(rule->rbp_offset & ~RBP_SAVED), &bp))
 			return REASON_read_fault;
 	}
