@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/**
+ * Names of the attributes of resources, samples, mappings and frames: OpenTelemetry semantic conventions 1.45 (status
+ * Development, hence copied rather than imported), and our own under `plumbline.`.
+ */
+export const ATTRIBUTE = {
+  // resource
+  serviceName: 'service.name',
+  processPid: 'process.pid',
+  processExecutableName: 'process.executable.name',
+  processExecutablePath: 'process.executable.path',
+  containerId: 'container.id',
+  containerName: 'k8s.container.name',
+  podName: 'k8s.pod.name',
+  podUid: 'k8s.pod.uid',
+  namespaceName: 'k8s.namespace.name',
+  nodeName: 'k8s.node.name',
+  // sample
+  threadId: 'thread.id',
+  threadName: 'thread.name',
+  cpu: 'cpu.logical_number',
+  /** complete, truncated, recovered or kernel_only. */
+  stackOutcome: 'plumbline.stack.outcome',
+  /** Why a truncated stack stops where it stops: a name of the list of reasons. */
+  truncationReason: 'plumbline.stack.truncation.reason',
+  /** The address at which the walk stopped, hexadecimal, in the address space of the process. */
+  truncationAddress: 'plumbline.stack.truncation.address',
+  /** Build id and path of the file that the address lies in. */
+  truncationBuildId: 'plumbline.stack.truncation.build_id',
+  truncationFile: 'plumbline.stack.truncation.file',
+  /** tail_call, loop or deferred. */
+  unwindStrategy: 'plumbline.unwind.strategy',
+  // mapping
+  buildIdGnu: 'process.executable.build_id.gnu',
+  buildIdGo: 'process.executable.build_id.go',
+  // location
+  frameType: 'profile.frame.type',
+} as const;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+import { withRoom } from './columns.ts';
+import { type FrameHandle, NO_FRAME } from './frame-table.ts';
+import { finish, HandleIndex, mix } from './handle-index.ts';
+
+declare const brand: unique symbol;
+/** Number of a stack in a StackTable; 0 is the empty stack. */
+export type StackHandle = number & { readonly [brand]: 'stack' };
+
+export const EMPTY_STACK = 0 as StackHandle;
+
+/**
+ * Stacks as pairs (parent stack, frame called from it): all stacks of a profile form one tree, and a stack is a node.
+ *
+ *     handle  parent  frame           stack, root first
+ *     0       -       -               (empty)
+ *     1       0       main            main
+ *     2       1       parse           main → parse
+ *     3       2       parse           main → parse → parse
+ *     4       1       print           main → print
+ *
+ * A million samples with a common outer part share it, and equal stacks have equal handles.
+ */
+export class StackTable {
+  #parents = new Uint32Array(256);
+  #frames = new Uint32Array(256);
+  #depths = new Uint32Array(256);
+  readonly #index = new HandleIndex(1);
+
+  /** Stacks, the empty one included. */
+  get count(): number {
+    return this.#index.count;
+  }
+
+  /** The stack in which `frame` was called from the innermost frame of `parent`. */
+  intern(parent: StackHandle, frame: FrameHandle): StackHandle {
+    const hash = finish(mix(mix(0, parent), frame));
+    let slot = this.#index.first(hash);
+    for (let row = this.#index.at(slot); row >= 0; slot = this.#index.next(slot), row = this.#index.at(slot)) {
+      if (this.#parents[row] === parent && this.#frames[row] === frame) return row as StackHandle;
+    }
+    const row = this.#index.insert(slot, hash);
+    this.#parents = withRoom(this.#parents, row);
+    this.#frames = withRoom(this.#frames, row);
+    this.#depths = withRoom(this.#depths, row);
+    this.#parents[row] = parent;
+    this.#frames[row] = frame;
+    this.#depths[row] = this.#depths[parent] + 1;
+    return row as StackHandle;
+  }
+
+  /** The stack of the given frames, innermost first (the order in which a walk finds them). */
+  internLeafFirst(frames: ArrayLike<FrameHandle>): StackHandle {
+    let stack = EMPTY_STACK;
+    for (let i = frames.length - 1; i >= 0; i--) stack = this.intern(stack, frames[i]);
+    return stack;
+  }
+
+  /** The stack without its innermost frame. A parent's handle is always below its child's. */
+  parent(handle: StackHandle): StackHandle {
+    return this.#parents[handle] as StackHandle;
+  }
+
+  /** The innermost frame; NO_FRAME for the empty stack. */
+  frame(handle: StackHandle): FrameHandle {
+    return (handle === EMPTY_STACK ? NO_FRAME : this.#frames[handle]) as FrameHandle;
+  }
+
+  /** Number of frames (inlined ones not counted). */
+  depth(handle: StackHandle): number {
+    return this.#depths[handle];
+  }
+
+  /** The frames of a stack, innermost first. */
+  *leafFirst(handle: StackHandle): Generator<FrameHandle> {
+    for (let stack = handle; stack !== EMPTY_STACK; stack = this.parent(stack)) yield this.frame(stack);
+  }
+}
