@@ -48,7 +48,8 @@ export class AgentError extends Error {
     if (typeof operation === 'string') {
       const remedy =
         typeof advice === 'string' && advice !== '' ? advice : 'run `plumbline doctor` to see what this kernel offers';
-      return new AgentError(codeOfBpfError(String(code)), firstLine(thrown.message), remedy, { cause: thrown });
+      const message = firstLine(thrown.message).replace(`; ${remedy}`, ''); // BpfError's message ends with its advice
+      return new AgentError(codeOfBpfError(String(code), message), message, remedy, { cause: thrown });
     }
     if (code === 'EACCES' || code === 'EPERM') {
       return new AgentError('not_permitted', thrown.message, 'run as root', { cause: thrown });
@@ -79,6 +80,9 @@ function firstLine(text: string): string {
   return end < 0 ? text : text.slice(0, end);
 }
 
-function codeOfBpfError(code: string): AgentErrorCode {
-  return code === 'EPERM' || code === 'EACCES' ? 'not_permitted' : 'bpf_unavailable';
+function codeOfBpfError(code: string, message: string): AgentErrorCode {
+  if (code === 'ADDON_MISSING') return 'not_built';
+  if (code === 'EPERM' || code === 'EACCES') return 'not_permitted';
+  if (/^perf_event_open/.test(message) && (code === 'ENOENT' || code === 'EOPNOTSUPP')) return 'event_unavailable';
+  return /\bBTF\b/.test(message) ? 'btf_missing' : 'bpf_unavailable';
 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/** From words to an exit code: finds the command, reads its arguments, prints its help or runs it, reports its error. */
+import { AgentError } from '../errors.ts';
+import { readArguments } from './arguments.ts';
+import type { CommandContext } from './command.ts';
+import { COMMANDS } from './commands.ts';
+import { usage } from './flag-values.ts';
+import { commandHelp, programHelp } from './help.ts';
+import { suggestion } from './nearest.ts';
+import { paintFor, widthOf } from './terminal.ts';
+
+export interface CommandLine extends CommandContext {
+  /** Without the program itself. */
+  readonly argv: readonly string[];
+}
+
+export const EXIT_FAILURE = 1;
+export const EXIT_USAGE = 2;
+
+export async function runCommandLine(line: CommandLine): Promise<number> {
+  try {
+    return await run(line);
+  } catch (thrown) {
+    return report(AgentError.from(thrown), line);
+  }
+}
+
+async function run(line: CommandLine): Promise<number> {
+  const [first, ...words] = line.argv;
+  const paint = paintFor(line.stdout, line.env);
+  if (first === undefined) {
+    line.stderr.write(programHelp(COMMANDS, paintFor(line.stderr, line.env)));
+    return EXIT_USAGE;
+  }
+  if (first === '--version' || first === '-V') return run({ ...line, argv: ['version', ...words] });
+  if (first === '--help' || first === '-h' || first === 'help') {
+    if (first === 'help' && words[0] !== undefined) return run({ ...line, argv: [words[0], '--help'] });
+    line.stdout.write(programHelp(COMMANDS, paint));
+    return 0;
+  }
+  const entry = COMMANDS.find((command) => command.name === first);
+  if (entry === undefined) {
+    const names = COMMANDS.map((command) => command.name);
+    const what = first.startsWith('-') ? 'flag' : 'command';
+    throw usage(`unknown ${what} ${first}${suggestion(first, names)}`, 'see `plumbline --help`');
+  }
+  const command = await entry.load();
+  const args = readArguments(command, words);
+  if (args.flags.help === true) {
+    line.stdout.write(commandHelp(command, paint, widthOf(line.stdout)));
+    return 0;
+  }
+  return command.run(args, line);
+}
+
+/** One line on standard error; with `--json` also an object on standard output, so that a machine has one place to look. */
+function report(error: AgentError, { argv, env, stdout, stderr }: CommandLine): number {
+  const paint = paintFor(stderr, env);
+  stderr.write(`${paint('red', 'plumbline:')} ${error.toLine()}\n`);
+  const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  if (flags.includes('--json')) stdout.write(`${JSON.stringify({ error })}\n`);
+  if (env.PLUMBLINE_LOG === 'debug') stderr.write(`${stackOf(error)}\n`);
+  return error.code === 'usage' ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
+  return `${error.stack ?? error.message}${cause}`;
+}
