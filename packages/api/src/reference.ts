@@ -32,9 +32,9 @@ function kindSections({ names, description, spec, status, columns }: KindDefinit
     description,
     `\`kubectl get ${names.shortNames[0]}\` shows ${shown.join(', ')}; \`-o wide\` adds ${wide.join(', ')}.`,
     '### spec',
-    table(structuralSchema(spec), 'spec'),
+    fieldTable(structuralSchema(spec), 'spec'),
     '### status',
-    table(structuralSchema(status), 'status'),
+    fieldTable(structuralSchema(status), 'status'),
   ];
 }
 
@@ -44,7 +44,8 @@ function sentences(list: Record<string, string>): string {
     .join('\n');
 }
 
-function table(schema: StructuralSchema, root: string): string {
+/** One row per field, nested ones too, with its type, default and meaning. */
+export function fieldTable(schema: StructuralSchema, root: string): string {
   const rules = validations(schema).map((message) => `Rule: ${message}.`);
   const rows = [...fields(schema, root)].map(
     ({ path, type, value, text }) => `| \`${path}\` | ${type} | ${value} | ${text} |`,
@@ -58,16 +59,17 @@ function table(schema: StructuralSchema, root: string): string {
   ].join('\n');
 }
 
-interface Row {
+export interface FieldRow {
   path: string;
   type: string;
   value: string;
   text: string;
 }
 
-function* fields(schema: StructuralSchema, path: string): Generator<Row> {
+/** Fields in the order of the schema; `path` is put before each name unless it is empty. */
+export function* fields(schema: StructuralSchema, path: string): Generator<FieldRow> {
   for (const [name, property] of Object.entries(schema.properties ?? {})) {
-    const own = `${path}.${name}`;
+    const own = path === '' ? name : `${path}.${name}`;
     const required = schema.required?.includes(name) ?? false;
     yield { path: own, type: typeName(property), value: defaultText(property, required), text: meaning(property) };
     if (property.properties) yield* fields(property, own);
