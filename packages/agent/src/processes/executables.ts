@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All files with executable code that are mapped on this machine, each once, however many processes share it. */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import type { Logger } from '../log.ts';
+import type { UnwindSegment } from '../unwind-table/encode.ts';
+import { Executable, type LoadedSegment } from './executable.ts';
+import type { ExecutableMapping } from './proc-fs.ts';
+import type { BuildReply, BuildRequest } from './table-worker.ts';
+
+/** Where unwind tables go: the kernel (session/tables.ts). */
+export interface SegmentStore {
+  /** The segment's number; undefined where there is no room. */
+  addSegment(segment: UnwindSegment): number | undefined;
+  removeSegment(number: number): void;
+}
+
+export interface ExecutablesOptions {
+  readonly store: SegmentStore;
+  readonly build: (request: BuildRequest) => Promise<BuildReply>;
+  /** An executable's table has come into the kernel, or never will: its mappings have to be written anew. */
+  readonly onSettled: (executable: Executable) => void;
+  readonly log: Logger;
+  /** Files of which one is kept open; the least recently used ones without users go first. */
+  readonly maxUnused?: number;
+}
+
+const MAX_VDSO_SIZE = 1 << 16;
+
+export class Executables {
+  readonly #options: ExecutablesOptions;
+  readonly #byKey = new Map<string, Executable>();
+  readonly #byId = new Map<number, Executable>();
+  /** Side-band identity (device, inode, generation of the inode) of files already seen: spares a stat per mapping. */
+  readonly #byAlias = new Map<string, Executable>();
+  #lastId = 0;
+  #pending = 0;
+  buildMs = 0;
+  built = 0;
+  failed = 0;
+
+  constructor(options: ExecutablesOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Tables being built. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  get(id: number): Executable | undefined {
+    return this.#byId.get(id);
+  }
+
+  values(): IterableIterator<Executable> {
+    return this.#byKey.values();
+  }
+
+  /**
+   * The executable behind a mapping; its table is begun if it is new. Undefined where the memory has no file, or the
+   * file cannot be reached (the process and its files are gone already).
+   * `alias` names the file in a way that no other file ever shares, where the caller knows one.
+   */
+  find(pid: number, mapping: ExecutableMapping, alias?: string): Executable | undefined {
+    if (alias !== undefined) {
+      const known = this.#byAlias.get(alias);
+      if (known) return known;
+    }
+    const executable = mapping.path === '[vdso]' ? this.#findVdso(pid, mapping) : this.#findFile(pid, mapping);
+    if (executable && alias !== undefined) this.#byAlias.set(alias, executable);
+    return executable;
+  }
+
+  retain(executable: Executable): void {
+    executable.users++;
+  }
+
+  release(executable: Executable): void {
+    if (--executable.users === 0) executable.unusedSince = performance.now();
+  }
+
+  /** Forgets executables that nobody has mapped for `ms`, or the longest unused ones where there are too many. */
+  evict(ms: number): number {
+    const now = performance.now();
+    const unused = [...this.#byKey.values()].filter((e) => e.users === 0 && e.state !== 'pending');
+    unused.sort((a, b) => a.unusedSince - b.unusedSince);
+    const surplus = unused.length - (this.#options.maxUnused ?? 512);
+    const gone = unused.filter((e, index) => index < surplus || now - e.unusedSince > ms);
+    for (const executable of gone) this.#forget(executable);
+    return gone.length;
+  }
+
+  close(): void {
+    for (const executable of this.#byKey.values()) if (executable.fd >= 0) closeSync(executable.fd);
+    this.#byKey.clear();
+    this.#byId.clear();
+    this.#byAlias.clear();
+  }
+
+  #forget(executable: Executable): void {
+    for (const segment of executable.segments) this.#options.store.removeSegment(segment.number);
+    this.#byKey.delete(executable.key);
+    this.#byId.delete(executable.id);
+    for (const [alias, other] of this.#byAlias) if (other === executable) this.#byAlias.delete(alias);
+    if (executable.fd >= 0) closeSync(executable.fd);
+  }
+
+  #findFile(pid: number, mapping: ExecutableMapping): Executable | undefined {
+    if (!mapping.path.startsWith('/')) return undefined;
+    const fd = openMapped(pid, mapping);
+    if (fd === undefined) return undefined;
+    const stat = fstatSync(fd, { bigint: true });
+    const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`;
+    const known = this.#byKey.get(key);
+    if (known) {
+      closeSync(fd);
+      return known;
+    }
+    return this.#begin(new Executable(++this.#lastId, key, mapping.path, fd));
+  }
+
+  #findVdso(pid: number, mapping: ExecutableMapping): Executable | undefined {
+    // The kernel has one image for all 64-bit processes.
+    const known = this.#byKey.get('vdso');
+    if (known) return known;
+    const size = mapping.end - mapping.start;
+    if (size > MAX_VDSO_SIZE) return undefined;
+    const bytes = new Uint8Array(size);
+    try {
+      const fd = openSync(`/proc/${pid}/mem`, 'r');
+      try {
+        if (readSync(fd, bytes, 0, size, mapping.start) !== size) return undefined;
+      } finally {
+        closeSync(fd);
+      }
+    } catch {
+      return undefined;
+    }
+    return this.#begin(new Executable(++this.#lastId, 'vdso', '[vdso]', -1, bytes));
+  }
+
+  #begin(executable: Executable): Executable {
+    this.#byKey.set(executable.key, executable);
+    this.#byId.set(executable.id, executable);
+    this.#pending++;
+    const { id, fd, bytes } = executable;
+    void this.#options.build(bytes ? { id, fd, bytes } : { id, fd }).then((reply) => this.#settle(executable, reply));
+    return executable;
+  }
+
+  #settle(executable: Executable, reply: BuildReply): void {
+    this.#pending--;
+    this.buildMs += reply.buildMs;
+    if (this.#byId.get(executable.id) !== executable) return; // closed meanwhile
+    executable.loads = reply.loads;
+    executable.buildIds = reply.buildIds;
+    if (reply.error !== undefined) {
+      executable.state = reply.notElf ? 'anonymous' : 'failed';
+      executable.error = reply.error;
+    } else {
+      const segments: LoadedSegment[] = [];
+      for (const segment of reply.segments) {
+        const number = this.#options.store.addSegment(segment);
+        if (number === undefined) {
+          executable.error = 'there is no more room for unwind tables';
+          continue;
+        }
+        segments.push({ textStart: segment.textStart, textEnd: segment.textEnd, number });
+        executable.tableBytes += segment.byteLength;
+      }
+      executable.segments = segments;
+      executable.state = segments.length === 0 && executable.error !== undefined ? 'failed' : 'ready';
+    }
+    if (executable.state === 'failed') {
+      this.failed++;
+      this.#options.log.warn('no unwind table', { path: executable.path, reason: executable.error });
+    } else {
+      this.built++;
+    }
+    this.#options.onSettled(executable);
+  }
+}
+
+/**
+ * Opens a mapped file. First by the path in the process's own root, if that is the file that is mapped; then by the
+ * mapping itself, which also reaches deleted files but needs CAP_CHECKPOINT_RESTORE; then by the path as we see it,
+ * for processes that are gone already.
+ */
+function openMapped(pid: number, mapping: ExecutableMapping): number | undefined {
+  const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
+  return (
+    openSame(`/proc/${pid}/root${mapping.path}`, mapping.inode) ??
+    openSame(`/proc/${pid}/map_files/${range}`, 0) ??
+    openSame(mapping.path, mapping.inode)
+  );
+}
+
+/** Opens path if its inode is the given one (0: any). */
+function openSame(path: string, inode: number): number | undefined {
+  let fd: number;
+  try {
+    // Without O_NONBLOCK a process that puts a FIFO in the place of its file would halt the agent.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+  const stat = fstatSync(fd);
+  if (stat.isFile() && (inode === 0 || stat.ino === inode)) return fd;
+  closeSync(fd);
+  return undefined;
+}

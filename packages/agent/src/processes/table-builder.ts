@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Worker } from 'node:worker_threads';
+import type { BuildReply, BuildRequest } from './table-worker.ts';
+
+/** Runs the table worker. One thread: tables are built in the order in which they are asked for. */
+export class TableBuilder {
+  #worker: Worker | undefined;
+  readonly #waiting = new Map<number, (reply: BuildReply) => void>();
+
+  /** Never rejects: what goes wrong, also the death of the thread, is in the reply. */
+  build(request: BuildRequest): Promise<BuildReply> {
+    const worker = (this.#worker ??= this.#start());
+    return new Promise((resolve) => {
+      this.#waiting.set(request.id, resolve);
+      worker.postMessage(request);
+    });
+  }
+
+  async close(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.terminate();
+    this.#fail('the agent is shutting down');
+  }
+
+  #start(): Worker {
+    // The bundle has the worker beside it as JavaScript, the sources as TypeScript.
+    const file = import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs';
+    const worker = new Worker(new URL(file, import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 },
+    });
+    worker.unref();
+    worker.on('message', (reply: BuildReply) => {
+      const resolve = this.#waiting.get(reply.id);
+      this.#waiting.delete(reply.id);
+      resolve?.(reply);
+    });
+    worker.on('error', (error) => {
+      // A file that exhausts the thread's memory ends the thread, not the agent.
+      if (this.#worker === worker) this.#worker = undefined;
+      this.#fail(`the table builder ended: ${error instanceof Error ? error.message : String(error)}`);
+    });
+    return worker;
+  }
+
+  #fail(error: string): void {
+    for (const [id, resolve] of this.#waiting)
+      resolve({ id, loads: [], buildIds: { gnu: '', go: '' }, segments: [], error, buildMs: 0 });
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The thread that builds unwind tables: parsing a large file takes a good part of a second, which the main thread has not. */
+import { parentPort } from 'node:worker_threads';
+import { ElfError } from '../elf/errors.ts';
+import { PT_LOAD, parseElf } from '../elf/file.ts';
+import { readBuildIds } from '../elf/notes.ts';
+import { bytesSource } from '../elf/source.ts';
+import { buildUnwindTable } from '../unwind-table/build.ts';
+import type { UnwindSegment } from '../unwind-table/encode.ts';
+import type { LoadHeader } from './executable.ts';
+import { fileSource } from './file-source.ts';
+
+export interface BuildRequest {
+  readonly id: number;
+  /** Open for reading in this process; ignored where `bytes` is given. */
+  readonly fd: number;
+  readonly bytes?: Uint8Array;
+}
+
+export interface BuildReply {
+  readonly id: number;
+  /** What is known of the file even where its table could not be built. */
+  readonly loads: readonly LoadHeader[];
+  readonly buildIds: { readonly gnu: string; readonly go: string };
+  readonly segments: readonly UnwindSegment[];
+  /** Why there is no table. */
+  readonly error?: string;
+  /** The file is no ELF file at all. */
+  readonly notElf?: boolean;
+  readonly buildMs: number;
+}
+
+export function buildTable(request: BuildRequest): BuildReply {
+  const begun = performance.now();
+  let loads: LoadHeader[] = [];
+  let buildIds = { gnu: '', go: '' };
+  try {
+    const source = request.bytes ? bytesSource(request.bytes) : fileSource(request.fd);
+    const file = parseElf(source);
+    loads = file.programHeaders
+      .filter((header) => header.type === PT_LOAD)
+      .map((header) => ({ offset: header.offset, address: header.address, fileSize: header.fileSize }));
+    buildIds = readBuildIds(file, source);
+    const { segments } = buildUnwindTable(file, source);
+    return { id: request.id, loads, buildIds, segments, buildMs: performance.now() - begun };
+  } catch (error) {
+    return {
+      id: request.id,
+      loads,
+      buildIds,
+      segments: [],
+      error: error instanceof Error ? error.message : String(error),
+      notElf: error instanceof ElfError && error.code === 'notElf',
+      buildMs: performance.now() - begun,
+    };
+  }
+}
+
+parentPort?.on('message', (request: BuildRequest) => {
+  const reply = buildTable(request);
+  const transfer = reply.segments.flatMap((segment) => [segment.index.buffer, segment.rows.buffer, segment.rules.buffer]);
+  parentPort?.postMessage(reply, [...new Set(transfer)] as ArrayBuffer[]);
+});

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Counts samples by stack and thread. */
+import type { SampleHead, Stack } from './decode.ts';
+
+export interface ThreadCount {
+  readonly comm: string;
+  count: number;
+}
+
+export interface StackCount {
+  readonly stack: Stack;
+  /** By tid. */
+  readonly threads: Map<number, ThreadCount>;
+  count: number;
+}
+
+/**
+ * A stack's frames come over the ring once per epoch; later samples only name it. Frames are kept for the epoch in which
+ * they came and the one after it, so that a sample that was on its way when the epoch changed still finds them.
+ */
+export class Aggregator {
+  #stacks = new Map<number, Stack>();
+  #previous = new Map<number, Stack>();
+  #counts = new Map<number, StackCount>();
+  /** Samples that named a stack that is not known. */
+  lost = 0;
+  samples = 0;
+  deepest = 0;
+
+  /** Stacks that came in this epoch. */
+  get stacks(): number {
+    return this.#stacks.size;
+  }
+
+  add(head: SampleHead, body: Stack | undefined): void {
+    let stack = body;
+    if (stack) {
+      this.#stacks.set(head.key, stack);
+      if (stack.user.length > this.deepest) this.deepest = stack.user.length;
+    } else {
+      stack = this.#stacks.get(head.key) ?? this.#previous.get(head.key);
+      if (!stack) {
+        this.lost++;
+        return;
+      }
+    }
+    this.samples++;
+    let entry = this.#counts.get(head.key);
+    if (!entry) {
+      entry = { stack, threads: new Map(), count: 0 };
+      this.#counts.set(head.key, entry);
+    }
+    entry.count++;
+    const thread = entry.threads.get(head.tid);
+    if (thread) thread.count++;
+    else entry.threads.set(head.tid, { comm: head.comm, count: 1 });
+  }
+
+  /** The counts since the last call. */
+  take(): StackCount[] {
+    const counts = [...this.#counts.values()];
+    this.#counts = new Map();
+    return counts;
+  }
+
+  /** A new epoch begins: the caller tells the kernel side afterwards, which then sends every stack again. */
+  beginEpoch(): void {
+    this.#previous = this.#stacks;
+    this.#stacks = new Map();
+  }
+}

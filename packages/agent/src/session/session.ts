@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The programs in the kernel: opened, configured, loaded, attached, and read. */
+import {
+  BpfError,
+  BpfMap,
+  BpfObject,
+  enums,
+  EventReader,
+  type EventBatch,
+  type Link,
+  limits,
+  reasons,
+  structs,
+} from '@plumbline/bpf';
+import { availableParallelism } from 'node:os';
+import type { Logger } from '../log.ts';
+import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
+import { STRATEGIES, type StrategyProgram } from './strategy.ts';
+import { Tables } from './tables.ts';
+
+export interface SessionOptions {
+  readonly strategy: 'auto' | StrategyProgram['name'];
+  /** Bytes of the ring buffer; a power of two. */
+  readonly ringBytes?: number;
+  /** Policy of processes without an entry; 0: they are left out. */
+  readonly defaultPolicy: number;
+  readonly onBatch: (batch: EventBatch) => void;
+  readonly log: Logger;
+}
+
+/** Counted by the kernel side over all CPUs. */
+export interface KernelCounters {
+  readonly fired: number;
+  readonly steps: number;
+  readonly userFrames: number;
+  readonly tailCalls: number;
+  readonly stacksSent: number;
+  readonly eventsLost: number;
+  readonly windowReads: number;
+  readonly framePointerSteps: number;
+  /** By name; only those that occurred. */
+  readonly byReason: Record<string, number>;
+}
+
+/** Frames per program that strategy tailCall tries, the largest first: what the verifier takes differs from kernel to kernel. */
+const FRAMES_PER_PROGRAM = [48, 32, 24, 16, 12, 8, 5] as const;
+
+export class Session {
+  readonly strategy: StrategyProgram;
+  readonly tables: Tables;
+  /** Strategy tailCall: frames that one program walks. */
+  readonly framesPerProgram: number;
+  /** Why better strategies are not used, as the kernel said it. */
+  readonly refused: readonly { readonly strategy: string; readonly error: BpfError }[];
+  readonly #object: BpfObject;
+  readonly #links: Link[] = [];
+  readonly #reader: EventReader;
+  #sampler: Sampler | undefined;
+  #epoch = 1;
+
+  private constructor(loaded: Loaded, options: SessionOptions) {
+    this.#object = loaded.object;
+    this.strategy = loaded.strategy;
+    this.framesPerProgram = loaded.framesPerProgram;
+    this.refused = loaded.refused;
+    this.tables = new Tables(loaded.object, (number) =>
+      BpfMap.create({
+        type: 'array',
+        keySize: 4,
+        valueSize: limits.SHARD_SIZE,
+        maxEntries: 1,
+        flags: BpfMap.MMAPABLE,
+        name: `shard_${number}`,
+      }),
+    );
+    this.#reader = EventReader.open({
+      ring: loaded.object.map('events'),
+      sideBand: { mmap2: true, commExec: true },
+      onBatch: options.onBatch,
+    });
+    for (const name of ['on_fork', 'on_exec', 'on_exit'] as const)
+      this.#links.push(loaded.object.program(name).attachRawTracepoint(name.replace('on_', 'sched_process_')));
+  }
+
+  /**
+   * Loads the best strategy that the kernel takes, or the one asked for, and begins to read process events. No samples
+   * fire yet. Throws BpfError.
+   */
+  static open(options: SessionOptions): Session {
+    const loaded = load(options);
+    try {
+      return new Session(loaded, options);
+    } catch (error) {
+      loaded.object.close();
+      throw error;
+    }
+  }
+
+  /** Begins to sample. */
+  start(options: SamplerOptions): void {
+    this.#sampler?.close();
+    this.#sampler = openSampler(this.#object.program(this.strategy.program), options);
+  }
+
+  /** Changes the frequency while sampling, without losing samples. */
+  setFrequency(hz: number): void {
+    this.#sampler?.setFrequency(hz);
+  }
+
+  /** Stops sampling; process events go on. */
+  stop(): void {
+    this.#sampler?.close();
+    this.#sampler = undefined;
+  }
+
+  /** Everything that the kernel side has written until now is handed over when this resolves. */
+  async flush(): Promise<void> {
+    await this.#reader.flush();
+  }
+
+  /** Changes what happens to processes that have no entry. */
+  setDefaultPolicy(number: number): void {
+    this.#object.setGlobal('default_policy', number);
+  }
+
+  /** From now on every stack is sent again, once. */
+  beginEpoch(): void {
+    this.#epoch = (this.#epoch + 1) & 0xffff;
+    // A mark of 65,536 epochs ago must not count as one of now.
+    if (this.#epoch === 0) this.#object.map('seen_stacks').clear();
+    this.#object.setGlobal('stack_epoch', this.#epoch);
+  }
+
+  counters(): KernelCounters {
+    const { offsets } = structs.counters;
+    const perCpu = this.#object.map('counters').lookupPerCpu(new Uint8Array(4)) ?? [];
+    const sum = (offset: number) =>
+      perCpu.reduce((total, bytes) => {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        return total + view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
+      }, 0);
+    const byReason: Record<string, number> = {};
+    for (const { name, number } of reasons) {
+      const count = sum(offsets.by_reason + 8 * number);
+      if (count > 0) byReason[name] = count;
+    }
+    return {
+      fired: sum(offsets.fired),
+      steps: sum(offsets.steps),
+      userFrames: sum(offsets.user_frames),
+      tailCalls: sum(offsets.tail_calls),
+      stacksSent: sum(offsets.stacks_sent),
+      eventsLost: sum(offsets.events_lost),
+      windowReads: sum(offsets.window_reads),
+      framePointerSteps: sum(offsets.frame_pointer_steps),
+      byReason,
+    };
+  }
+
+  /** Run time of the programs in ns and how often they ran; counts only while `BpfObject.enableStats` is on. */
+  runTime(): { readonly ns: number; readonly runs: number } {
+    let ns = 0;
+    let runs = 0;
+    for (const { name, runTimeNs, runCount } of this.#object.stats()) {
+      if (!this.strategy.programs.includes(name)) continue;
+      ns += Number(runTimeNs);
+      if (name === this.strategy.program) runs = Number(runCount);
+    }
+    return { ns, runs };
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    for (const link of this.#links) link.close();
+    await this.#reader.close();
+    this.#object.close();
+  }
+}
+
+interface Loaded {
+  readonly object: BpfObject;
+  readonly strategy: StrategyProgram;
+  readonly framesPerProgram: number;
+  readonly refused: { readonly strategy: string; readonly error: BpfError }[];
+}
+
+function load(options: SessionOptions): Loaded {
+  const candidates = STRATEGIES.filter(({ name }) => options.strategy === 'auto' || options.strategy === name);
+  const refused: Loaded['refused'] = [];
+  for (const strategy of candidates) {
+    const sizes: readonly number[] = strategy.name === 'tailCall' ? FRAMES_PER_PROGRAM : [0];
+    for (const framesPerProgram of sizes) {
+      try {
+        return { object: loadObject(strategy, framesPerProgram, options), strategy, framesPerProgram, refused };
+      } catch (error) {
+        // Only the verifier's refusal (or an unknown helper) says something about the strategy.
+        if (!(error instanceof BpfError) || error.code !== 'verifier') throw error;
+        if (framesPerProgram === sizes.at(-1)) refused.push({ strategy: strategy.name, error });
+      }
+    }
+  }
+  throw refused.at(-1)?.error ?? new Error('no strategy to try');
+}
+
+function loadObject(strategy: StrategyProgram, framesPerProgram: number, options: SessionOptions): BpfObject {
+  const object = BpfObject.open(BpfObject.builtPath('profiler'));
+  try {
+    for (const { programs } of STRATEGIES)
+      for (const program of programs) object.setAutoload(program, strategy.programs.includes(program));
+    object.setMaxEntries('events', options.ringBytes ?? 8 << 20);
+    object.setMaxEntries('walks', availableParallelism());
+    object.setRodata({
+      has_task_pt_regs: BpfObject.hasHelper('bpf_task_pt_regs'),
+      ...(framesPerProgram > 0 ? { frames_per_program: framesPerProgram } : {}),
+    });
+    object.load();
+    if (strategy.name === 'tailCall')
+      object.map('tail_calls').update(new Uint8Array(4), u32(object.program('walk_tail_call').fd));
+    object.setGlobal('default_policy', options.defaultPolicy);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+/** The kernel's number of a strategy. */
+export function strategyNumber(name: StrategyProgram['name']): number {
+  return name === 'loop' ? enums.strategy.STRATEGY_LOOP : enums.strategy.STRATEGY_TAIL_CALL;
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The only writer of the kernel's unwind tables, mappings, processes and policies.
+ *
+ * What a walk may be reading is never changed in place: new mappings are written beside the old ones, then the process
+ * entry, which is replaced as a whole, is pointed at them; freed room is used again only after a grace time that no
+ * walk outlasts.
+ */
+import { type BpfMap, type BpfObject, limits, enums, structs } from '@plumbline/bpf';
+import type { KernelMapping, KernelMappingKind } from '../processes/kernel-mappings.ts';
+import type { UnwindSegment } from '../unwind-table/encode.ts';
+import { type Room, ShardAllocator } from './shard-allocator.ts';
+
+/** How long freed room rests, in ms. A walk takes less than one; a forked child's entry is known to us within tens. */
+const GRACE_MS = 2_000;
+
+const KIND: Record<KernelMappingKind, number> = {
+  table: enums.mapping_kind.MAPPING_TABLE,
+  pending: enums.mapping_kind.MAPPING_PENDING,
+  noTable: enums.mapping_kind.MAPPING_NO_TABLE,
+  anonymous: enums.mapping_kind.MAPPING_ANONYMOUS,
+  failed: enums.mapping_kind.MAPPING_FAILED,
+};
+
+/** What a policy asks of the walk. */
+export interface KernelPolicy {
+  readonly maxFrames: number;
+  readonly kernelStacks: boolean;
+  /** Share of the samples that is kept, from 0 to 1. */
+  readonly keep: number;
+}
+
+/** A run of the map `mappings`, shared by the processes whose mapping list it holds. */
+interface Run {
+  readonly first: number;
+  readonly count: number;
+  users: number;
+}
+
+interface Written {
+  readonly run: Run;
+  readonly list: readonly KernelMapping[];
+}
+
+export class Tables {
+  readonly #mappings: BpfMap;
+  readonly #segments: BpfMap;
+  readonly #processes: BpfMap;
+  readonly #policies: BpfMap;
+  readonly #shards: BpfMap;
+  readonly #newShard: (number: number) => BpfMap;
+  readonly #inner: BpfMap[] = [];
+  readonly #rooms: ShardAllocator;
+  readonly #segmentRooms = new Map<number, Room>();
+  readonly #freeSegments: number[] = [];
+  #lastSegment = 0;
+  readonly #runs: ShardAllocator;
+  readonly #runRooms = new Map<Run, Room>();
+  readonly #runOf = new WeakMap<readonly KernelMapping[], Run>();
+  readonly #written = new Map<number, Written>();
+  /** Room that rests, oldest first: when it may be used again, and how to give it back. */
+  readonly #resting: { readonly until: number; readonly give: () => void }[] = [];
+
+  constructor(object: BpfObject, newShard: (number: number) => BpfMap) {
+    this.#mappings = object.map('mappings');
+    this.#segments = object.map('segments');
+    this.#processes = object.map('processes');
+    this.#policies = object.map('policies');
+    this.#shards = object.map('shards');
+    this.#newShard = newShard;
+    this.#rooms = new ShardAllocator(limits.SHARD_SIZE, limits.MAX_SHARDS);
+    this.#runs = new ShardAllocator(limits.MAX_MAPPINGS * 16, 1); // 16 bytes, the allocator's unit, stand for one entry
+  }
+
+  /** Used and possible sizes, for metrics. */
+  get usage() {
+    return {
+      tableBytes: this.#rooms.usedBytes,
+      tableCapacityBytes: this.#rooms.capacityBytes,
+      segments: this.#segmentRooms.size,
+      segmentCapacity: limits.MAX_SEGMENTS,
+      mappings: this.#runs.usedBytes / 16,
+      mappingCapacity: limits.MAX_MAPPINGS,
+      processes: this.#written.size,
+      processCapacity: limits.MAX_PROCESSES,
+    };
+  }
+
+  addSegment(segment: UnwindSegment): number | undefined {
+    this.#giveBack();
+    const number = this.#freeSegments.pop() ?? this.#lastSegment++;
+    const rulesAt = align16(segment.index.byteLength + segment.rows.byteLength);
+    const room = number < limits.MAX_SEGMENTS ? this.#rooms.allocate(rulesAt + segment.rules.byteLength) : undefined;
+    if (!room) {
+      this.#freeSegments.push(number);
+      return undefined;
+    }
+    const bytes = new Uint8Array(rulesAt + segment.rules.byteLength);
+    bytes.set(bytesOf(segment.index), 0);
+    bytes.set(bytesOf(segment.rows), segment.index.byteLength);
+    bytes.set(segment.rules, rulesAt);
+    this.#shard(room.shard).write(room.offset, bytes);
+
+    const { size, offsets } = structs.unwind_segment;
+    const value = new DataView(new ArrayBuffer(size));
+    value.setUint32(offsets.shard, room.shard, true);
+    value.setUint32(offsets.index_offset, room.offset, true);
+    value.setUint32(offsets.rows_offset, room.offset + segment.index.byteLength, true);
+    value.setUint32(offsets.rules_offset, room.offset + rulesAt, true);
+    value.setUint32(offsets.blocks, segment.index.length - 1, true);
+    value.setUint32(offsets.rows, segment.rows.length, true);
+    value.setUint32(offsets.rules, segment.rules.byteLength / structs.unwind_rule.size, true);
+    this.#segments.update(u32(number), new Uint8Array(value.buffer));
+    this.#segmentRooms.set(number, room);
+    return number;
+  }
+
+  removeSegment(number: number): void {
+    const room = this.#segmentRooms.get(number);
+    if (!room) return;
+    this.#segmentRooms.delete(number);
+    this.#rest(() => {
+      this.#rooms.free(room);
+      this.#freeSegments.push(number);
+    });
+  }
+
+  setProcess(tgid: number, generation: number, policy: number, list: readonly KernelMapping[]): boolean {
+    this.#giveBack();
+    const before = this.#written.get(tgid);
+    let run: Run | undefined;
+    if (before?.list === list) {
+      run = before.run;
+    } else {
+      run = this.#runOf.get(list);
+      if (!run || run.users === 0) run = this.#writeRun(list);
+      if (!run) return false;
+      run.users++;
+      this.#runOf.set(list, run);
+    }
+    const { size, offsets } = structs.process;
+    const value = new DataView(new ArrayBuffer(size));
+    value.setUint32(offsets.first, run.first, true);
+    value.setUint32(offsets.count, run.count, true);
+    value.setUint32(offsets.generation, generation, true);
+    value.setUint16(offsets.policy, policy, true);
+    this.#processes.update(u32(tgid), new Uint8Array(value.buffer));
+    this.#written.set(tgid, { run, list });
+    if (before && before.run !== run) this.#leave(before.run);
+    return true;
+  }
+
+  deleteProcess(tgid: number): void {
+    const before = this.#written.get(tgid);
+    this.#written.delete(tgid);
+    if (before) this.#leave(before.run);
+    // The kernel side deletes it at exit already; we may have written it again since.
+    this.#processes.delete(u32(tgid));
+  }
+
+  setPolicy(number: number, policy: KernelPolicy): void {
+    const { size, offsets } = structs.policy;
+    const value = new DataView(new ArrayBuffer(size));
+    value.setUint32(offsets.max_frames, policy.maxFrames, true);
+    value.setUint32(offsets.flags, policy.kernelStacks ? limits.POLICY_KERNEL_STACK : 0, true);
+    value.setUint32(offsets.keep, policy.keep >= 1 ? 0 : Math.max(1, Math.round(policy.keep * 2 ** 32)), true);
+    this.#policies.update(u32(number), new Uint8Array(value.buffer));
+  }
+
+  #writeRun(list: readonly KernelMapping[]): Run | undefined {
+    const room = this.#runs.allocate(16 * Math.max(1, list.length));
+    if (!room) return undefined;
+    const run: Run = { first: room.offset / 16, count: list.length, users: 0 };
+    this.#runRooms.set(run, room);
+    const { size, offsets } = structs.mapping;
+    const values = new DataView(new ArrayBuffer(size * list.length));
+    const keys = new Uint32Array(list.length);
+    for (let i = 0; i < list.length; i++) {
+      const mapping = list[i];
+      const at = i * size;
+      keys[i] = run.first + i;
+      setU64(values, at + offsets.start, mapping.start);
+      setU64(values, at + offsets.end, mapping.end);
+      // The segment may begin below address 0 of a low mapping's own bias only in theory: two's complement all the same.
+      values.setBigInt64(at + offsets.base, BigInt(mapping.base), true);
+      values.setUint32(at + offsets.segment, mapping.segment, true);
+      values.setUint32(at + offsets.kind, KIND[mapping.kind], true);
+    }
+    if (list.length > 0) this.#mappings.updateBatch(bytesOf(keys), new Uint8Array(values.buffer), list.length);
+    return run;
+  }
+
+  #leave(run: Run): void {
+    if (--run.users > 0) return;
+    this.#rest(() => {
+      const room = this.#runRooms.get(run);
+      // A process with the same list may have come while it rested.
+      if (!room || run.users > 0) return;
+      this.#runRooms.delete(run);
+      this.#runs.free(room);
+    });
+  }
+
+  #shard(number: number): BpfMap {
+    for (let next = this.#inner.length; next <= number; next++) {
+      const shard = this.#newShard(next);
+      this.#shards.update(u32(next), u32(shard.fd));
+      this.#inner.push(shard);
+    }
+    return this.#inner[number];
+  }
+
+  #rest(give: () => void): void {
+    this.#resting.push({ until: performance.now() + GRACE_MS, give });
+  }
+
+  #giveBack(): void {
+    const now = performance.now();
+    let ready = 0;
+    while (ready < this.#resting.length && this.#resting[ready].until <= now) ready++;
+    for (const { give } of this.#resting.splice(0, ready)) give();
+  }
+}
+
+function align16(bytes: number): number {
+  return Math.ceil(bytes / 16) * 16;
+}
+
+function bytesOf(array: Uint32Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+function setU64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
+}

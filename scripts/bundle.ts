@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Bundles the agent and the operator for production: dist/agent/{plumbline,table-worker}.mjs, dist/operator/operator.mjs.
+ * The addon and the BPF objects are not part of it; they lie beside it in the image (packages/bpf/build).
+ *
+ *   node scripts/bundle.ts
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { build } from 'esbuild';
+
+/** Packages in CommonJS call require(), which an ES module has not of itself. */
+const banner = {
+  js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+};
+
+async function bundle(outdir: string, entryPoints: Record<string, string>): Promise<void> {
+  mkdirSync(outdir, { recursive: true });
+  await build({
+    entryPoints,
+    outdir,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true, // what is imported lazily stays out of memory until it is needed
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    minify: true,
+    legalComments: 'none',
+    banner,
+    chunkNames: 'chunks/[name]-[hash]',
+    logLevel: 'warning',
+  });
+  for (const name of Object.keys(entryPoints)) {
+    const file = `${outdir}/${name}.mjs`;
+    console.log(`${file}  ${Math.round(statSync(file).size / 1024)} KiB`);
+  }
+}
+
+await bundle('dist/agent', {
+  plumbline: 'packages/agent/src/main.ts',
+  'table-worker': 'packages/agent/src/processes/table-worker.ts',
+});
+await bundle('dist/operator', { operator: 'packages/operator/src/main.ts' });
