@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/**
+ * From an ELF file to its unwind table: for every byte of its text one rule that says how to get to the caller.
+ *
+ *   const table = buildUnwindTable(parseElf(source), source);
+ *
+ * Knowledge comes in layers; what one does not know is left to the next: the call frame information of `.eh_frame`, then
+ * that of `.debug_frame`, then none (RULE_NONE).
+ */
+import { type ElfFile, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
+import type { ByteSource } from '../elf/source.ts';
+import { CfaProgram } from './cfa-program.ts';
+import type { AddressRange } from './cfi.ts';
+import { SegmentEncoder, type UnwindSegment } from './encode.ts';
+import { UnwindTableError } from './errors.ts';
+import { openDebugFrame, openEhFrame } from './frame-sections.ts';
+import { coverWithLayers, FrameLayer, type Layer } from './layers.ts';
+import { RULE_NONE, RuleSet, ruleOfKind } from './row.ts';
+
+/** Text above this size is refused; the largest programs known have some 500 MB. */
+export const MAX_TEXT_SIZE = 2 ** 31;
+/** Bytes between functions up to this many are padding: they get no rows of their own. */
+const MAX_PADDING = 15;
+/** Parts of an executable segment without code (data between sections) above this size get no table. */
+const MAX_HOLE = 1 << 20;
+
+export interface UnwindTableStats {
+  /** Functions described by `.eh_frame` and `.debug_frame`. */
+  ehFrameFunctions: number;
+  debugFrameFunctions: number;
+  /** Entries of those sections that could not be used. */
+  skippedEntries: number;
+  malformedSections: number;
+  rows: number;
+  /** Distinct rules of the whole file. */
+  rules: number;
+  textBytes: number;
+  /** Bytes of text under RULE_NONE. */
+  uncoveredBytes: number;
+  byteLength: number;
+}
+
+export interface UnwindTable {
+  /** Sorted by address; they do not overlap. */
+  readonly segments: UnwindSegment[];
+  readonly stats: UnwindTableStats;
+}
+
+/** Throws ElfError or UnwindTableError, and what the source throws on I/O errors. */
+export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable {
+  const ranges = textRanges(file);
+  if (ranges.length === 0) throw new UnwindTableError('noText', 'the file has no executable bytes');
+  const text = { start: ranges[0].start, end: ranges[ranges.length - 1].end };
+  const textBytes = ranges.reduce((sum, range) => sum + range.end - range.start, 0);
+  if (text.end - text.start > MAX_TEXT_SIZE) {
+    throw new UnwindTableError('tooLarge', `executable segments span ${text.end - text.start} bytes`);
+  }
+
+  const rules = new RuleSet();
+  const none = rules.internRule(ruleOfKind(RULE_NONE));
+  const program = new CfaProgram(rules);
+  const ehFrame = openEhFrame(file, source, text);
+  const debugFrame = openDebugFrame(file, source, text);
+  const layers: Layer[] = [];
+  if (ehFrame !== undefined) layers.push(new FrameLayer(ehFrame, program));
+  if (debugFrame !== undefined) layers.push(new FrameLayer(debugFrame, program));
+
+  const encoder = new SegmentEncoder(rules);
+  let uncoveredBytes = 0;
+  for (const range of ranges) {
+    encoder.begin(range.start);
+    const sink = { add: (start: number, _end: number, rule: number) => encoder.add(start, rule) };
+    coverWithLayers(layers, range.start, range.end, sink, (from, to) => {
+      if (to - from <= MAX_PADDING && from > range.start) return;
+      uncoveredBytes += to - from;
+      encoder.add(from, none);
+    });
+    encoder.end(range.end);
+  }
+  const { segments } = encoder;
+  return {
+    segments,
+    stats: {
+      ehFrameFunctions: ehFrame?.count ?? 0,
+      debugFrameFunctions: debugFrame?.count ?? 0,
+      skippedEntries: (ehFrame?.problems.skipped ?? 0) + (debugFrame?.problems.skipped ?? 0),
+      malformedSections: (ehFrame?.problems.malformed ?? 0) + (debugFrame?.problems.malformed ?? 0),
+      rows: segments.reduce((sum, segment) => sum + segment.rows.length, 0),
+      rules: rules.count,
+      textBytes,
+      uncoveredBytes,
+      byteLength: segments.reduce((sum, segment) => sum + segment.byteLength, 0),
+    },
+  };
+}
+
+/** The executable ranges of a file, sorted, without large holes that hold no code. */
+export function textRanges(file: ElfFile): AddressRange[] {
+  const ranges: AddressRange[] = [];
+  const code = file.sections.filter(
+    (s) => (s.flags & SHF_ALLOC) !== 0 && (s.flags & SHF_EXECINSTR) !== 0 && s.type !== SHT_NOBITS && s.size > 0,
+  );
+  const add = (start: number, end: number) => {
+    const last = ranges[ranges.length - 1];
+    if (last !== undefined && start - last.end <= MAX_HOLE) last.end = Math.max(last.end, end);
+    else ranges.push({ start, end });
+  };
+  const segments = file.programHeaders.filter((h) => h.type === PT_LOAD && (h.flags & PF_X) !== 0 && h.fileSize > 0);
+  for (const { address, fileSize } of segments.sort((a, b) => a.address - b.address)) {
+    const end = address + fileSize;
+    const inside = code.filter((s) => s.address >= address && s.address < end).sort((a, b) => a.address - b.address);
+    for (const section of inside) add(section.address, Math.min(end, section.address + section.size));
+    if (inside.length === 0) add(address, end);
+  }
+  return ranges;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type ByteSource, readBytes } from '../elf/source.ts';
+
+const WINDOW_SIZE = 1 << 17;
+
+/**
+ * A part of a file that is read piece by piece: a window of bytes moves over it, so that a section of 100 MB costs
+ * as little memory as one of 100 KB. Good for reading that goes mostly forward.
+ */
+export class SectionWindow {
+  readonly size: number;
+  /** File virtual address of the section's first byte; 0 for sections that are not loaded. */
+  readonly address: number;
+  /** The bytes in the window; valid until the next `move`. */
+  bytes: Uint8Array = new Uint8Array(0);
+  /** Offset inside the section of the first byte of the window. */
+  start = 0;
+  readonly #source: ByteSource;
+  readonly #offset: number;
+
+  /** `offset` and `size` locate the section in the source; they must lie inside it. */
+  constructor(source: ByteSource, offset: number, size: number, address: number) {
+    this.#source = source;
+    this.#offset = offset;
+    this.size = size;
+    this.address = address;
+  }
+
+  /** Moves the window to hold `length` bytes from `offset` inside the section; returns where they begin in `bytes`. */
+  move(offset: number, length: number): number {
+    if (offset < this.start || offset + length > this.start + this.bytes.length) {
+      const from = offset < this.start ? Math.max(0, offset + length - WINDOW_SIZE) : offset;
+      const size = Math.min(this.size - from, Math.max(WINDOW_SIZE, offset + length - from));
+      this.bytes = readBytes(this.#source, this.#offset + from, size, 'section');
+      this.start = from;
+    }
+    return offset - this.start;
+  }
+}
