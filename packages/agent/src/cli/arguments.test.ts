@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentError } from '../errors.ts';
+import { editDistance, nearest } from '../nearest-word.ts';
 import { readArguments } from './arguments.ts';
 import type { Command } from './command.ts';
-import { editDistance, nearest } from './nearest.ts';
 
 const command: Command = {
   name: 'try',

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util';
+import { suggestion } from '../nearest-word.ts';
 import type { Arguments, Command, Flag } from './command.ts';
 import { HELP_FLAG } from './command.ts';
 import { usage } from './flag-values.ts';
-import { suggestion } from './nearest.ts';
 
 /** Reads the words after a command's name. Throws an AgentError of code `usage` in one line that says what to write instead. */
 export function readArguments(command: Command, words: readonly string[]): Arguments {

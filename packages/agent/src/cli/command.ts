@@ -44,6 +44,8 @@ export interface Command {
   readonly takesRest?: boolean;
   /** Paragraphs of the help text after the flags. */
   readonly notes?: readonly string[];
+  /** More for the help text, computed only when it is shown. */
+  readonly details?: () => Promise<string>;
   readonly examples: readonly Example[];
   /** Resolves to the exit code: 0 success, 1 failure, 2 wrong command line; errors are thrown as AgentError. */
   run(args: Arguments, context: CommandContext): Promise<number>;

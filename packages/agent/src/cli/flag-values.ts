@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the text of a flag to its value. Each parser throws an AgentError of code `usage` that says what may stand there. */
 import { AgentError } from '../errors.ts';
-import { suggestion } from './nearest.ts';
+import { suggestion } from '../nearest-word.ts';
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const MAX_DURATION_MS = 7 * 24 * 3_600_000;

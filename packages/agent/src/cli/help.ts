@@ -29,19 +29,20 @@ export function programHelp(commands: readonly { name: string; summary: string }
   ].join('\n');
 }
 
-export function commandHelp(command: Command, paint: Paint, columns: number): string {
+export async function commandHelp(command: Command, paint: Paint, columns: number): Promise<string> {
   const width = Math.min(columns, MAX_COLUMNS);
   const sections = [
     wrap(command.summary, width),
     section(paint, 'Usage', command.usage.map((line) => `  plumbline ${command.name} ${line}`.trimEnd()).join('\n')),
     section(paint, 'Flags', flagTable([...command.flags, HELP_FLAG], paint, width)),
-    ...(command.notes ?? []).map((note) => (note.includes('\n') ? note : wrap(note, width))),
+    ...(command.notes ?? []).map((note) => wrap(note, width)),
     section(
       paint,
       'Examples',
       command.examples.map(({ what, command: line }) => `  ${paint('dim', `# ${what}`)}\n  ${line}`).join('\n'),
     ),
   ];
+  if (command.details !== undefined) sections.push(section(paint, 'Configuration', await command.details()));
   return `${sections.join('\n\n')}\n`;
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From words to an exit code: finds the command, reads its arguments, prints its help or runs it, reports its error. */
 import { AgentError } from '../errors.ts';
+import { suggestion } from '../nearest-word.ts';
 import { readArguments } from './arguments.ts';
 import type { CommandContext } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { usage } from './flag-values.ts';
 import { commandHelp, programHelp } from './help.ts';
-import { suggestion } from './nearest.ts';
 import { paintFor, widthOf } from './terminal.ts';
 
 export interface CommandLine extends CommandContext {
@@ -47,7 +47,7 @@ async function run(line: CommandLine): Promise<number> {
   const command = await entry.load();
   const args = readArguments(command, words);
   if (args.flags.help === true) {
-    line.stdout.write(commandHelp(command, paint, widthOf(line.stdout)));
+    line.stdout.write(await commandHelp(command, paint, widthOf(line.stdout)));
     return 0;
   }
   return command.run(args, line);

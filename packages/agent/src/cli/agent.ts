@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+import process from 'node:process';
+import { systemClock } from '../clock.ts';
+import type { AgentSettings } from '../config/agent-settings.ts';
+import { AgentError } from '../errors.ts';
+import { createProcessLogger, LOG_LEVELS } from '../log.ts';
+import { textOf } from './arguments.ts';
+import type { Arguments, Command, CommandContext } from './command.ts';
+import { orList, usage } from './flag-values.ts';
+import { checkMachine, machineFacts } from './preflight.ts';
+import { stopSignals } from './stop-signals.ts';
+import { colorsOf } from './terminal.ts';
+import { VERSION } from './version.ts';
+
+export const agentCommand: Command = {
+  name: 'agent',
+  summary: 'Profile this node until stopped, as a configuration says, and ship the profiles.',
+  usage: ['--config FILE [flags]', '--config FILE --check'],
+  flags: [
+    {
+      name: 'config',
+      short: 'c',
+      value: 'FILE',
+      help: 'The configuration, YAML or JSON. Read again when it changes and on SIGHUP.',
+    },
+    { name: 'check', help: 'Only say whether the configuration is valid: exit code 0, or 1 with what is wrong.' },
+    { name: 'listen', value: 'ADDRESS', help: 'Instead of agent.listen: host:port, :port, or off.' },
+    { name: 'state-directory', value: 'DIR', help: 'Instead of agent.stateDirectory.' },
+    { name: 'log-level', value: 'LEVEL', help: `Instead of agent.logLevel: ${orList(LOG_LEVELS)}.` },
+    { name: 'json', help: 'With --check: print the effective configuration, every default filled in.' },
+  ],
+  details: async () => (await import('../config/reference.ts')).configurationHelp(),
+  examples: [
+    { what: 'Profile the node as node.yaml says', command: 'sudo plumbline agent --config node.yaml' },
+    { what: 'What is in force, with all defaults', command: 'plumbline agent --config node.yaml --check --json' },
+  ],
+  async run(args, context) {
+    const path = textOf(args, 'config');
+    if (path === undefined) throw usage('--config is missing', 'give a file: plumbline agent --config node.yaml');
+    return args.flags.check === true ? check(path, args, context) : runAgentFrom(path, args, context);
+  },
+};
+
+async function check(path: string, args: Arguments, { stdout }: CommandContext): Promise<number> {
+  const { loadConfigFile } = await import('../config/file.ts');
+  const { spec, settings } = loadConfigFile(path);
+  if (args.flags.json === true) {
+    stdout.write(`${JSON.stringify({ spec, agent: settings }, null, 2)}\n`);
+  } else {
+    const exports = spec.exports.map(({ name }) => name).join(', ') || 'none';
+    stdout.write(
+      `${path} is valid: ${spec.rules.length} rules, ${spec.sampling.frequencyHz} Hz, exports: ${exports}\n`,
+    );
+  }
+  return 0;
+}
+
+async function runAgentFrom(path: string, args: Arguments, { stderr, env }: CommandContext): Promise<number> {
+  const { loadConfigFile, FileConfigSource } = await import('../config/file.ts');
+  const { AgentSettings, resolveSettings } = await import('../config/agent-settings.ts');
+  const overrides = readOverrides(args, AgentSettings.shape);
+  // A file that cannot be used is not the end: the last good configuration may be there. The source decides.
+  const inFile = settingsOf(() => loadConfigFile(path).settings);
+  const settings = resolveSettings({ ...(inFile ?? AgentSettings.parse({})), ...overrides });
+  const log = createProcessLogger(settings.logLevel, stderr as NodeJS.WriteStream, colorsOf(stderr, env));
+  checkMachine(await machineFacts());
+
+  const source = new FileConfigSource({
+    path,
+    stateDirectory: settings.stateDirectory,
+    ...(inFile && { settings: inFile }),
+    log: log.child({ component: 'config' }),
+    clock: systemClock,
+  });
+  const onHangup = () => {
+    log.info('SIGHUP: reading the configuration again');
+    source.reload();
+  };
+  process.on('SIGHUP', onHangup);
+  const stop = stopSignals();
+  try {
+    const { runAgent } = await import('../agent.ts');
+    await runAgent({ source, settings, log, clock: systemClock, stop: stop.signal, version: VERSION });
+  } finally {
+    stop.release();
+    process.off('SIGHUP', onHangup);
+  }
+  return 0;
+}
+
+/** Flags that stand in for a setting of the file. */
+const OVERRIDES = [
+  { flag: 'listen', setting: 'listen' },
+  { flag: 'state-directory', setting: 'stateDirectory' },
+  { flag: 'log-level', setting: 'logLevel' },
+] as const;
+
+function readOverrides(args: Arguments, shape: (typeof AgentSettings)['shape']): Partial<AgentSettings> {
+  const values = OVERRIDES.flatMap(({ flag, setting }) => {
+    const text = textOf(args, flag);
+    if (text === undefined) return [];
+    const parsed = shape[setting].safeParse(text);
+    if (parsed.success) return [[setting, parsed.data]];
+    const [issue] = parsed.error.issues;
+    throw usage(`--${flag} ${JSON.stringify(text)}: ${issue.message}`);
+  });
+  return Object.fromEntries(values);
+}
+
+function settingsOf<T>(load: () => T): T | undefined {
+  try {
+    return load();
+  } catch (error) {
+    if (error instanceof AgentError) return undefined;
+    throw error;
+  }
+}
