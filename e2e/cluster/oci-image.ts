@@ -46,6 +46,7 @@ export async function writeOciImage(image: OciImage, output: string): Promise<st
         User: image.user,
       },
       rootfs: { type: 'layers', diff_ids: [layer.digest] }, // not compressed: the digest of its contents is its own
+      history: [{ created_by: 'tar' }], // one entry per layer, else buildah builds nothing on top
     });
     const manifest = writeJsonBlob(blobs, {
       schemaVersion: 2,
