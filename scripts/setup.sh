@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 BUILD_PACKAGES=(clang-19 llvm-19 g++ make libbpf-dev libelf-dev zlib1g-dev linux-libc-dev ca-certificates)
 DEMO_PACKAGES=(gcc g++ python3 postgresql redis-server redis-tools)
 TEST_PACKAGES=("${DEMO_PACKAGES[@]}" gdb elfutils binutils musl-tools nginx apache2-utils openssl perl php-cli bpftool chromium)
-CLUSTER_PACKAGES=(runc iproute2 busybox-static openssl kmod)
+CLUSTER_PACKAGES=(buildah mmdebstrap iproute2 openssl curl libseccomp2)
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
