@@ -21,7 +21,8 @@ export interface BpfElf {
 /** @throws Error if `bytes` are not a little-endian ELF64 object. */
 export function readBpfElf(bytes: Uint8Array): BpfElf {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint32(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1) throw new Error('not a little-endian ELF64 file');
+  if (view.getUint32(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1)
+    throw new Error('not a little-endian ELF64 file');
   const text = (table: Uint8Array, offset: number) =>
     Buffer.from(table.subarray(offset, table.indexOf(0, offset))).toString('latin1');
 

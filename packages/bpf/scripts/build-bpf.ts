@@ -8,8 +8,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildDirectory, compileBpf, sourceDirectory } from './compile-bpf.ts';
 import { readBpfElf } from './bpf-elf.ts';
+import { buildDirectory, compileBpf, sourceDirectory } from './compile-bpf.ts';
 
 const wanted = process.argv.slice(2);
 const names = readdirSync(sourceDirectory)

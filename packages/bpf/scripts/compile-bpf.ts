@@ -21,11 +21,14 @@ export function findTool(variable: string, names: readonly string[]): string {
   for (const name of chosen ? [chosen] : names) {
     if (spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0) return name;
   }
-  throw new Error(`none of ${names.join(', ')} is installed (apt-get install clang-19 llvm-19), and $${variable} names none`);
+  throw new Error(
+    `none of ${names.join(', ')} is installed (apt-get install clang-19 llvm-19), and $${variable} names none`,
+  );
 }
 
 export const findClang = () => findTool('CLANG', ['clang-19', 'clang-20', 'clang-21', 'clang-18', 'clang']);
-export const findStrip = () => findTool('LLVM_STRIP', ['llvm-strip-19', 'llvm-strip-20', 'llvm-strip-21', 'llvm-strip-18', 'llvm-strip']);
+export const findStrip = () =>
+  findTool('LLVM_STRIP', ['llvm-strip-19', 'llvm-strip-20', 'llvm-strip-21', 'llvm-strip-18', 'llvm-strip']);
 
 /** Flags that hold for every BPF file: `-mcpu=v3` is what kernel 5.10 verifies and JITs. */
 export function clangFlags(): string[] {

@@ -65,20 +65,48 @@ export interface BtfSectionVariable {
 
 export type BtfType =
   | { readonly kind: 'void' }
-  | { readonly kind: 'int'; readonly name: string; readonly size: number; readonly signed: boolean; readonly bool: boolean; readonly char: boolean }
+  | {
+      readonly kind: 'int';
+      readonly name: string;
+      readonly size: number;
+      readonly signed: boolean;
+      readonly bool: boolean;
+      readonly char: boolean;
+    }
   | { readonly kind: 'float'; readonly name: string; readonly size: number }
   | { readonly kind: 'pointer' | 'volatile' | 'const' | 'restrict'; readonly target: BtfTypeId }
   | { readonly kind: 'typedef' | 'typeTag' | 'declarationTag'; readonly name: string; readonly target: BtfTypeId }
   | { readonly kind: 'array'; readonly element: BtfTypeId; readonly length: number }
-  | { readonly kind: 'struct' | 'union'; readonly name: string; readonly size: number; readonly members: readonly BtfMember[] }
-  | { readonly kind: 'enum' | 'enum64'; readonly name: string; readonly size: number; readonly values: readonly { name: string; value: bigint }[] }
+  | {
+      readonly kind: 'struct' | 'union';
+      readonly name: string;
+      readonly size: number;
+      readonly members: readonly BtfMember[];
+    }
+  | {
+      readonly kind: 'enum' | 'enum64';
+      readonly name: string;
+      readonly size: number;
+      readonly values: readonly { name: string; value: bigint }[];
+    }
   | { readonly kind: 'forward'; readonly name: string }
   | { readonly kind: 'function'; readonly name: string; readonly target: BtfTypeId }
-  | { readonly kind: 'prototype'; readonly returns: BtfTypeId; readonly parameters: readonly { name: string; type: BtfTypeId }[] }
+  | {
+      readonly kind: 'prototype';
+      readonly returns: BtfTypeId;
+      readonly parameters: readonly { name: string; type: BtfTypeId }[];
+    }
   | { readonly kind: 'variable'; readonly name: string; readonly target: BtfTypeId }
-  | { readonly kind: 'dataSection'; readonly name: string; readonly size: number; readonly variables: readonly BtfSectionVariable[] };
+  | {
+      readonly kind: 'dataSection';
+      readonly name: string;
+      readonly size: number;
+      readonly variables: readonly BtfSectionVariable[];
+    };
 
-type OfKind<K extends BtfKind> = Extract<BtfType, { readonly kind: K }> | Extract<BtfType, { readonly kind: unknown }> & { readonly kind: K };
+type OfKind<K extends BtfKind> =
+  | Extract<BtfType, { readonly kind: K }>
+  | (Extract<BtfType, { readonly kind: unknown }> & { readonly kind: K });
 
 function malformed(what: string): BpfError {
   return new BpfError({ operation: 'parse BTF', code: 'BTF_MALFORMED', detail: what });
@@ -174,7 +202,14 @@ export class Btf {
     switch (kind) {
       case 'int': {
         const encoding = (u32(extra) >>> 24) & 15;
-        return { kind, name, size, signed: (encoding & 1) !== 0, char: (encoding & 2) !== 0, bool: (encoding & 4) !== 0 };
+        return {
+          kind,
+          name,
+          size,
+          signed: (encoding & 1) !== 0,
+          char: (encoding & 2) !== 0,
+          bool: (encoding & 4) !== 0,
+        };
       }
       case 'float':
         return { kind, name, size };
@@ -225,7 +260,11 @@ export class Btf {
         return { kind, returns: target, parameters };
       }
       case 'dataSection': {
-        const variables = each(12, (variable) => ({ type: u32(variable), offset: u32(variable + 4), size: u32(variable + 8) }));
+        const variables = each(12, (variable) => ({
+          type: u32(variable),
+          offset: u32(variable + 4),
+          size: u32(variable + 8),
+        }));
         return { kind, name, size, variables };
       }
       default:

@@ -73,7 +73,9 @@ function errnoMessage(errno: number): string {
 
 /** Last line of a verifier log that says something: the statistics at its end do not. */
 function lastLine(log: string): string | undefined {
-  const lines = log.split('\n').filter((line) => line.trim() !== '' && !/^(processed \d+ insns|verification time|stack depth)/.test(line));
+  const lines = log
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !/^(processed \d+ insns|verification time|stack depth)/.test(line));
   return lines.at(-1)?.trim();
 }
 
@@ -131,8 +133,10 @@ function advise(error: Required<Pick<BpfErrorOptions, 'operation' | 'errno'>> & 
   if (code === 'EPERM' || code === 'EACCES') {
     const missing = missingCapabilities();
     if (missing) return missing;
-    if (lockdownMode() === 'confidentiality') return 'kernel lockdown is in confidentiality mode, which forbids BPF and perf to read memory';
-    if (/^mmap .*perf/.test(operation)) return 'raise kernel.perf_event_mlock_kb, use smaller rings, or give CAP_IPC_LOCK';
+    if (lockdownMode() === 'confidentiality')
+      return 'kernel lockdown is in confidentiality mode, which forbids BPF and perf to read memory';
+    if (/^mmap .*perf/.test(operation))
+      return 'raise kernel.perf_event_mlock_kb, use smaller rings, or give CAP_IPC_LOCK';
     if (/^perf_event_open/.test(operation)) return 'set kernel.perf_event_paranoid to 1 or lower, or give CAP_PERFMON';
     if (code === 'EPERM' && /^(create map|load)/.test(operation)) {
       return 'kernels before 5.11 count BPF memory against RLIMIT_MEMLOCK: raise it (ulimit -l unlimited) or give CAP_SYS_RESOURCE';
@@ -141,8 +145,10 @@ function advise(error: Required<Pick<BpfErrorOptions, 'operation' | 'errno'>> & 
   }
   if (verifierLog) return 'the verifier refused the program; `verifierLog` says why';
   if (code === 'EMFILE') return 'raise the limit of open files (ulimit -n)';
-  if (code === 'ENOMEM') return 'not enough memory for it: make the maps smaller, or raise the memory limit of the cgroup';
-  if (code === 'ENOSYS') return 'the kernel is built without it (CONFIG_BPF_SYSCALL, CONFIG_PERF_EVENTS), or a seccomp filter hides it';
+  if (code === 'ENOMEM')
+    return 'not enough memory for it: make the maps smaller, or raise the memory limit of the cgroup';
+  if (code === 'ENOSYS')
+    return 'the kernel is built without it (CONFIG_BPF_SYSCALL, CONFIG_PERF_EVENTS), or a seccomp filter hides it';
   if (/^perf_event_open/.test(operation) && (code === 'ENOENT' || code === 'EOPNOTSUPP')) {
     return 'this machine does not offer the event (virtual machines often have no hardware counters); use the CPU clock';
   }
