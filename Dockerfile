@@ -29,15 +29,15 @@ RUN apt-get update -qq \
 FROM scratch AS operator
 COPY --from=libraries /operator /
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
-COPY --from=build /plumbline/dist/operator /opt/plumbline/dist/operator
+COPY --from=build /plumbline/dist/operator /opt/plumbline
 USER 65532:65532
 EXPOSE 7118
-ENTRYPOINT ["/usr/local/bin/node", "/opt/plumbline/dist/operator/operator.mjs"]
+ENTRYPOINT ["/usr/local/bin/node", "/opt/plumbline/operator.mjs"]
 
 FROM scratch AS agent
 COPY --from=libraries /agent /
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
-COPY --from=build /plumbline/packages/bpf/build /opt/plumbline/packages/bpf/build
-COPY --from=build /plumbline/dist/agent /opt/plumbline/dist/agent
+COPY --from=build /plumbline/packages/bpf/build/addon.node /plumbline/packages/bpf/build/*.bpf.o /opt/plumbline/build/
+COPY --from=build /plumbline/dist/agent /opt/plumbline
 EXPOSE 7117
-ENTRYPOINT ["/usr/local/bin/node", "/opt/plumbline/dist/agent/plumbline.mjs"]
+ENTRYPOINT ["/usr/local/bin/node", "/opt/plumbline/plumbline.mjs"]
