@@ -73,7 +73,7 @@ export class AgentError extends Error {
   }
 }
 
-const REPORT = 'this is a defect: please report it with the output of PLUMBLINE_LOG=debug';
+const REPORT = 'this is a defect: please report it with the output of PLUMBLINE_LOG_LEVEL=debug';
 
 function firstLine(text: string): string {
   const end = text.indexOf('\n');

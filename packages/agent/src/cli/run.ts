@@ -59,7 +59,7 @@ function report(error: AgentError, { argv, env, stdout, stderr }: CommandLine): 
   stderr.write(`${paint('red', 'plumbline:')} ${error.toLine()}\n`);
   const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   if (flags.includes('--json')) stdout.write(`${JSON.stringify({ error })}\n`);
-  if (env.PLUMBLINE_LOG === 'debug') stderr.write(`${stackOf(error)}\n`);
+  if (env.PLUMBLINE_LOG_LEVEL === 'debug') stderr.write(`${stackOf(error)}\n`);
   return error.code === 'usage' ? EXIT_USAGE : EXIT_FAILURE;
 }
 

@@ -16,7 +16,7 @@ const Size = z
 
 const AbsolutePath = z.string().min(1).max(1024).regex(/^\//, { error: 'must be an absolute path' });
 
-export const DEFAULT_LISTEN = '127.0.0.1:9102';
+export const DEFAULT_LISTEN = '127.0.0.1:7117';
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/plumbline';
 
 export const AgentSettings = z
@@ -25,7 +25,7 @@ export const AgentSettings = z
       .string()
       .max(260)
       .regex(/^(off|(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):[0-9]{1,5})$/, {
-        error: 'must be host:port, such as 127.0.0.1:9102 or :9102 for all addresses, or off',
+        error: 'must be host:port, such as 127.0.0.1:7117 or :7117 for all addresses, or off',
       })
       .refine((text) => Number(/[0-9]+$/.exec(text)?.[0] ?? 0) <= 65_535, { error: 'has a port above 65535' })
       .default(DEFAULT_LISTEN)

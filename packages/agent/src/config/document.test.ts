@@ -16,7 +16,7 @@ test('an endpoint alone profiles the whole node at 19 Hz', () => {
   assert.equal(spec.rules[0].hostProcesses, true);
   assert.match(spec.configHash, /^[0-9a-f]{16}$/);
   assert.deepEqual(resolveSettings(settings), {
-    listen: { host: '127.0.0.1', port: 9102 },
+    listen: { host: '127.0.0.1', port: 7117 },
     logLevel: 'info',
     stateDirectory: '/var/lib/plumbline',
     spoolDirectory: '/var/lib/plumbline/spool',
@@ -69,7 +69,7 @@ const mistakes: [string, string, RegExp | string][] = [
     'agent: { spool: { size: 1Gi } }',
     /agent\.spool\.size: unknown field; fields here are directory, maxSize/,
   ],
-  ['a wrong setting', 'agent: { listen: 9102 }', /agent\.listen: must be a string, not a number/],
+  ['a wrong setting', 'agent: { listen: 7117 }', /agent\.listen: must be a string, not a number/],
   ['a bad address', 'agent: { listen: "host:99999" }', /agent\.listen: has a port above 65535/],
   ['a required field', 'exports:\n- otlp: {}', 'n.yaml:2: exports[0].otlp.endpoint: is missing'],
   ['an unknown export', 'rules: [{policy: {name: a}, exports: [b]}]', /every export that a rule names/],
@@ -143,7 +143,7 @@ test('any text is a configuration or an AgentError', () => {
 
 test('addresses and sizes', () => {
   assert.deepEqual(parseListen('[::1]:80'), { host: '::1', port: 80 });
-  assert.deepEqual(parseListen(':9102'), { host: '', port: 9102 });
+  assert.deepEqual(parseListen(':7117'), { host: '', port: 7117 });
   assert.equal(parseListen('off'), undefined);
   assert.deepEqual(['1Ki', '64Mi', '2Gi'].map(parseSize), [1024, 67_108_864, 2_147_483_648]);
   assert.equal(AgentSettings.safeParse({ listen: 'a b:1' }).success, false);

@@ -29,7 +29,7 @@ rules:                                   # the first that matches a process deci
     hostProcesses: true
     frequencyHz: 19
 agent:
-  listen: "127.0.0.1:9102"
+  listen: "127.0.0.1:7117"
   logLevel: info
   stateDirectory: /var/lib/plumbline
   spool: { maxSize: 256Mi }

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Every metric of the agent, once: name, type, labels, meaning. `docs/metrics.md` is generated from this list, and the
+ * registry refuses anything that is not on it. Counters end in `_total`; units are base units and part of the name.
+ */
+
+export type MetricType = 'counter' | 'gauge' | 'histogram';
+
+export interface MetricDefinition {
+  readonly name: string;
+  readonly type: MetricType;
+  /** A sentence without a full stop. */
+  readonly help: string;
+  /** Name of each label, and what it says. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Upper bounds, of histograms. */
+  readonly buckets?: readonly number[];
+}
+
+export interface MetricSection {
+  readonly title: string;
+  readonly metrics: Readonly<Record<string, MetricDefinition>>;
+}
+
+type Labels = Readonly<Record<string, string>>;
+type None = Readonly<Record<never, string>>;
+
+function counter<const L extends Labels = None>(name: `plumbline_${string}_total`, help: string, labels = {} as L) {
+  return { name, type: 'counter', help, labels } as const;
+}
+
+function gauge<const L extends Labels = None>(name: `plumbline_${string}`, help: string, labels = {} as L) {
+  return { name, type: 'gauge', help, labels } as const;
+}
+
+function histogram<const L extends Labels = None>(
+  name: `plumbline_${string}`,
+  help: string,
+  buckets: readonly number[],
+  labels = {} as L,
+) {
+  return { name, type: 'histogram', help, labels, buckets } as const;
+}
+
+const OUTCOME = { outcome: 'What became of the sample', reason: 'Why; see reasons.md' } as const;
+const EXPORTER = { exporter: 'Name of the export in the configuration' } as const;
+const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30] as const;
+
+export const SAMPLE_METRICS = {
+  samplesFired: counter(
+    'plumbline_samples_fired_total',
+    'Samples that fired; equals the sum of plumbline_samples_total',
+  ),
+  samples: counter(
+    'plumbline_samples_total',
+    'Samples by outcome and reason; every sample that fired is in exactly one',
+    OUTCOME,
+  ),
+  samplesUnaccounted: gauge(
+    'plumbline_samples_unaccounted',
+    'Samples that fired but have no outcome; a handful are in flight at any time, a number that grows is a defect',
+  ),
+  workloadSamples: counter('plumbline_workload_samples_total', 'Samples that reached the agent, by workload', {
+    workload: 'namespace/name of a pod’s owner, a container’s id, or a program of the host; `other` beyond 100',
+    ...OUTCOME,
+  }),
+  policySamples: counter(
+    'plumbline_policy_samples_total',
+    'Samples that reached the agent, by the policy that selected the process',
+    {
+      policy: 'Name of the policy',
+      ...OUTCOME,
+    },
+  ),
+} as const;
+
+export const WALK_METRICS = {
+  stackDepth: histogram(
+    'plumbline_stack_depth_frames',
+    'User frames per sample',
+    [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+    {
+      outcome: 'What became of the sample',
+    },
+  ),
+  strategyInfo: gauge('plumbline_strategy_info', 'Always 1; the unwind strategy in use', {
+    strategy: 'tailCall, loop or deferred',
+  }),
+  unwindSteps: counter(
+    'plumbline_unwind_steps_total',
+    'Steps from a frame to its caller that were tried in the kernel',
+  ),
+  unwoundFrames: counter('plumbline_unwound_frames_total', 'User frames found in the kernel'),
+  framePointerSteps: counter(
+    'plumbline_unwind_frame_pointer_steps_total',
+    'Steps by frame pointer, for want of unwind information',
+  ),
+  tailCalls: counter('plumbline_unwind_tail_calls_total', 'Tail calls used by walks, strategy tailCall'),
+  windowReads: counter('plumbline_unwind_window_reads_total', 'Windows of stack memory read by walks'),
+  stacksSent: counter(
+    'plumbline_stacks_sent_total',
+    'Stacks sent to the agent with all frames; repeated stacks are sent once per epoch',
+  ),
+} as const;
+
+export const LOSS_METRICS = {
+  processEventsLost: counter(
+    'plumbline_process_events_lost_total',
+    'Process events (fork, exec, exit) that did not fit the ring buffer',
+  ),
+  sideBandLost: counter(
+    'plumbline_side_band_events_lost_total',
+    'Mapping and exec events that the kernel’s perf buffers had no room for',
+  ),
+  malformedRecords: counter(
+    'plumbline_malformed_records_total',
+    'Records of a form that is not known; always 0 unless there is a defect',
+  ),
+} as const;
+
+export const TABLE_METRICS = {
+  processes: gauge('plumbline_processes', 'Processes whose mappings the kernel side knows'),
+  tableEntries: gauge('plumbline_table_entries', 'Entries in use of a table in the kernel', {
+    table: 'Name of the BPF map',
+  }),
+  tableCapacity: gauge('plumbline_table_capacity', 'Entries that a table in the kernel can hold', {
+    table: 'Name of the BPF map',
+  }),
+  executables: gauge(
+    'plumbline_executables',
+    'Distinct executable files that are mapped, by the state of their unwind table',
+    {
+      state: 'pending, ready, anonymous (not an ELF file) or failed',
+    },
+  ),
+  unwindTableBytes: gauge('plumbline_unwind_table_bytes', 'Kernel memory that unwind tables take'),
+  unwindTableBuild: histogram(
+    'plumbline_unwind_table_build_seconds',
+    'Time to build the unwind table of one file',
+    SECONDS,
+  ),
+  symbolization: histogram(
+    'plumbline_symbolization_seconds',
+    'Time to symbolize the stacks of one report interval',
+    SECONDS,
+  ),
+  frames: counter('plumbline_symbolized_frames_total', 'Distinct frames that were looked up', {
+    result: 'named, or address_only where no symbol covers the address',
+  }),
+} as const;
+
+export const COST_METRICS = {
+  bpfRunTime: counter('plumbline_bpf_run_seconds_total', 'CPU time of the BPF programs, by the kernel’s own measure'),
+  bpfRuns: counter('plumbline_bpf_runs_total', 'Runs of the BPF programs'),
+  overhead: gauge(
+    'plumbline_overhead_ratio',
+    'CPU time of agent and BPF programs as a share of the node’s, over the last report interval',
+  ),
+  overheadBudget: gauge(
+    'plumbline_overhead_budget_ratio',
+    'Share of the node’s CPU time that the configuration allows',
+  ),
+  samplingFrequency: gauge('plumbline_sampling_frequency_hertz', 'Samples per second and CPU, after throttling'),
+  throttled: gauge('plumbline_throttled', '1 while the sampling frequency is lowered to hold the budget'),
+} as const;
+
+export const EXPORT_METRICS = {
+  exportRequests: counter('plumbline_export_requests_total', 'Requests to receivers and files written', {
+    ...EXPORTER,
+    result: 'success, retryable (will be tried again), rejected (the receiver does not want it)',
+  }),
+  exportBytes: counter('plumbline_export_bytes_total', 'Bytes sent or written, after compression', EXPORTER),
+  exportDuration: histogram('plumbline_export_duration_seconds', 'Time that one request takes', SECONDS, EXPORTER),
+  exportedSamples: counter('plumbline_export_samples_total', 'Samples that left the agent or were given up', {
+    ...EXPORTER,
+    result: 'sent, rejected, dropped (queue and spool were full)',
+  }),
+  exportQueueBytes: gauge('plumbline_export_queue_bytes', 'Encoded profiles that wait', {
+    ...EXPORTER,
+    place: 'memory or disk',
+  }),
+  exportQueueBatches: gauge('plumbline_export_queue_batches', 'Encoded profiles that wait', {
+    ...EXPORTER,
+    place: 'memory or disk',
+  }),
+  exportLastSuccess: gauge(
+    'plumbline_export_last_success_timestamp_seconds',
+    'When a receiver last took a profile, seconds since 1970',
+    EXPORTER,
+  ),
+} as const;
+
+export const AGENT_METRICS = {
+  buildInfo: gauge('plumbline_build_info', 'Always 1; versions', {
+    version: 'Of the agent',
+    node: 'Of Node.js',
+    kernel: 'As uname -r',
+  }),
+  ready: gauge('plumbline_ready', '1 while the agent profiles as configured; /readyz says why not'),
+  configValid: gauge('plumbline_config_valid', '1 while the newest configuration is in force'),
+  configApplied: gauge(
+    'plumbline_config_last_applied_timestamp_seconds',
+    'When the configuration in force was applied, seconds since 1970',
+  ),
+} as const;
+
+export const SECTIONS: readonly MetricSection[] = [
+  { title: 'Samples and their outcomes', metrics: SAMPLE_METRICS },
+  { title: 'Stack walks', metrics: WALK_METRICS },
+  { title: 'Losses between the kernel and the agent', metrics: LOSS_METRICS },
+  { title: 'Processes, tables and symbols', metrics: TABLE_METRICS },
+  { title: 'What profiling costs', metrics: COST_METRICS },
+  { title: 'Exports', metrics: EXPORT_METRICS },
+  { title: 'The agent', metrics: AGENT_METRICS },
+];
+
+export const METRICS = {
+  ...SAMPLE_METRICS,
+  ...WALK_METRICS,
+  ...LOSS_METRICS,
+  ...TABLE_METRICS,
+  ...COST_METRICS,
+  ...EXPORT_METRICS,
+  ...AGENT_METRICS,
+} as const;
+
+export type MetricKey = keyof typeof METRICS;
+export type KeysOfType<T extends MetricType> = {
+  [K in MetricKey]: (typeof METRICS)[K]['type'] extends T ? K : never;
+}[MetricKey];
+/** A value for each label of a metric, no more and no less. */
+export type LabelsOf<K extends MetricKey> = { readonly [L in keyof (typeof METRICS)[K]['labels']]: string };
