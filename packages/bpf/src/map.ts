@@ -155,6 +155,12 @@ export class BpfMap {
     native().mapUpdateEach(this.#handle, keyBytes, keySize, valueBytes, this.valueStride, count, flags);
   }
 
+  /** Whether the kernel has batches for this type of map; reads a batch to learn it. */
+  hasBatches(): boolean {
+    for (const _ of this.readBatches(1)) break;
+    return this.#batches;
+  }
+
   /**
    * All entries, in batches of about `size`. Entries that come or go meanwhile may be seen or not.
    * @param remove take the entries out of the map; hash maps only
