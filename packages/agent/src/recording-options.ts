@@ -75,15 +75,26 @@ export interface RawFrame {
   /** The mapped file and the offset in it, where the address lies in one. */
   readonly file?: string;
   readonly fileOffset?: bigint;
+  /** Virtual address in the ELF file. */
+  readonly fileAddress?: bigint;
+  readonly buildId?: string;
+  /** The function, where it is known. */
+  readonly name?: string;
 }
 
-/** One distinct stack as the kernel delivered it, before symbolization. */
+export interface RawKernelFrame {
+  readonly address: bigint;
+  readonly name?: string;
+}
+
+/** One distinct stack as the kernel delivered it. */
 export interface RawStack {
   readonly pid: number;
   readonly tid: number;
   readonly comm: string;
   /** How many samples had this stack and this reason. */
   readonly count: number;
+  readonly outcome: string;
   readonly reason: string;
   readonly strategy: Strategy;
   readonly steps: number;
@@ -91,7 +102,7 @@ export interface RawStack {
   /** Truncated stacks: the address at which the walk stopped. */
   readonly failingPc?: bigint;
   /** Leaf first. */
-  readonly kernel: readonly bigint[];
+  readonly kernel: readonly RawKernelFrame[];
   /** Leaf first. */
   readonly user: readonly RawFrame[];
 }

@@ -8,7 +8,7 @@
 #define PAGE_SIZE 4096
 
 /* Moves the window to address. A read that crosses into an unmapped page fails as a whole: then read what is left of the page. */
-static __always_inline bool window_move(struct walk *w, __u64 address)
+static __noinline bool window_move(struct walk *w, __u64 address)
 {
 	w->window_reads++;
 	w->window_start = address;

@@ -140,7 +140,7 @@ static __always_inline int arrive(struct walk *w, __u64 ra, __u64 cfa, __u64 bp)
 }
 
 /* The value of a register in the present frame; false: it is not known. */
-static __always_inline bool read_register(struct walk *w, __u32 reg, __u64 *value)
+static __noinline bool read_register(struct walk *w, __u32 reg, __u64 *value)
 {
 	if (reg == REG_RSP) {
 		*value = w->sp;
@@ -181,7 +181,7 @@ static __always_inline void note_saved(struct walk *w, const struct unwind_rule 
  * known executable memory: arrival there is checked by the next step (by_pointer). Returns refused where the frame
  * pointer cannot be one.
  */
-static __always_inline int step_frame_pointer(struct walk *w, int refused)
+static __noinline int step_frame_pointer(struct walk *w, int refused)
 {
 	__u64 ra, bp = w->bp, cfa;
 
@@ -223,7 +223,7 @@ arrived:
 #define GREGS 17 /* r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip */
 
 /* The frame interrupted by a signal: all its registers lie in the ucontext. */
-static __always_inline int step_signal(struct walk *w, __u64 ucontext)
+static __noinline int step_signal(struct walk *w, __u64 ucontext)
 {
 	__u64 *g = (__u64 *)w->window;
 

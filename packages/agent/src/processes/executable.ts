@@ -40,7 +40,7 @@ export class Executable {
   error: string | undefined;
   loads: readonly LoadHeader[] = [];
   segments: readonly LoadedSegment[] = [];
-  buildIds: BuildIds = {};
+  buildIds: BuildIds = { gnu: "", go: "" };
   /** Bytes that its table takes in the kernel. */
   tableBytes = 0;
   /** Process images that have it mapped. */

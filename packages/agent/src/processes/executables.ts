@@ -153,8 +153,8 @@ export class Executables {
 
   #settle(executable: Executable, reply: BuildReply): void {
     this.#pending--;
-    this.buildMs += reply.buildMs;
     if (this.#byId.get(executable.id) !== executable) return; // closed meanwhile
+    this.buildMs += reply.buildMs;
     executable.loads = reply.loads;
     executable.buildIds = reply.buildIds;
     if (reply.error !== undefined) {

@@ -5,8 +5,6 @@ import type { ExecutableMapping } from './proc-fs.ts';
 /** A mapping of a process image and the executable behind it, if there is one. */
 export interface ImageMapping extends ExecutableMapping {
   readonly executable: Executable | undefined;
-  /** When it was made: ns of CLOCK_MONOTONIC; 0 where only /proc tells of it. */
-  readonly time: number;
 }
 
 /** Where an address of a process lies. */
@@ -30,8 +28,8 @@ export class ProcessImage {
   mappings: readonly ImageMapping[] = [];
   /** Index into the kernel's policies; 0: not selected. */
   policy: number;
-  /** Time (ns, CLOCK_MONOTONIC) from which its mappings count; older events belong to the image before. */
-  since: number;
+  /** When it began: ns of CLOCK_MONOTONIC; 0: before the profiler. */
+  readonly since: number;
   comm = '';
   /** The executable's path, where it is known. */
   path: string | undefined;

@@ -4,7 +4,7 @@
  * fork, exec and exit come over the BPF ring in the order of the samples; new mappings come over the perf side-band.
  * The kernel side walks with what this table writes through `ProcessStore`.
  */
-import type { SideBandRecord } from '@plumbline/bpf';
+import type { MappingRecord, SideBandRecord } from '@plumbline/bpf';
 import type { Executable } from './executable.ts';
 import type { Executables } from './executables.ts';
 import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
@@ -48,6 +48,11 @@ export interface ProcessTableOptions {
   readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
 }
 
+interface Announcement {
+  readonly kind: 'fork' | 'exec';
+  readonly image: ProcessImage;
+}
+
 /** How long an image is kept after its end, for samples still to be read: ms. */
 const KEEP_ENDED_MS = 30_000;
 
@@ -61,8 +66,8 @@ export class ProcessTable {
   #entries = new WeakMap<readonly ImageMapping[], readonly KernelMapping[]>();
   /** The image of each process that ended last, while it is kept: mappings may still be told of it. */
   readonly #lastEnded = new Map<number, ProcessImage>();
-  /** When the last COMM record with the exec flag came, by tgid, where the exec event itself has not come yet. */
-  readonly #commExec = new Map<number, number>();
+  /** Images whose fork or exec the side-band has told of, and the ring not yet; by tgid, oldest first. */
+  readonly #announced = new Map<number, Announcement[]>();
   rescans = 0;
   refused = 0;
 
@@ -108,41 +113,79 @@ export class ProcessTable {
     }
   }
 
-  /** Handles a record of the perf side-band. */
+  /**
+   * Handles a record of the perf side-band. It comes before the ring's event of the same fork or exec, which brings the
+   * generation: until then the image that it begins is only announced, and collects its mappings.
+   */
   handleSideBand(record: SideBandRecord): void {
-    if (record.kind === 'mmap2') {
-      const image = this.#live.get(record.pid) ?? this.#lastEnded.get(record.pid);
-      const mapping: ExecutableMapping = {
-        start: record.address,
-        end: record.address + record.length,
-        offset: record.fileOffset,
-        path: record.filename === '//anon' ? '' : record.filename.replace(/ \(deleted\)$/, ''),
-        device: `${record.major.toString(16).padStart(2, '0')}:${record.minor.toString(16).padStart(2, '0')}`,
-        inode: record.inode,
-      };
-      if (!image) {
-        // Forked before our scan saw it, or of a kernel event that was lost: /proc knows all of it.
-        this.#discover(record.pid, 0);
-        return;
+    switch (record.type) {
+      case 'mapping':
+        return this.#mapped(record);
+      case 'fork': {
+        if (record.childPid === record.parentPid) return; // a thread
+        const parent = this.#latest(record.parentPid);
+        return this.#announce(record.childPid, 'fork', Number(record.time), parent?.mappings ?? []);
       }
-      if (record.time < image.since && record.time < (this.#commExec.get(record.pid) ?? image.since)) return;
-      const alias =
-        record.inode !== 0 && mapping.path.startsWith('/')
-          ? `${mapping.device}:${record.inode}:${record.inodeGeneration}`
-          : undefined;
-      if (image.mappings.length >= MAX_EXECUTABLE_MAPPINGS) return;
-      const executable = this.#options.executables.find(record.pid, mapping, alias);
-      this.#setMappings(image, withMapping(image.mappings, { ...mapping, executable, time: record.time }));
-    } else if (record.kind === 'comm' && record.exec) {
-      const image = this.#live.get(record.pid) ?? this.#lastEnded.get(record.pid);
-      // The address space is new from here on. The exec event itself, which comes over the ring, may have come already:
-      if (image && image.generation !== 0 && image.since >= record.time) {
-        image.since = record.time;
+      case 'exec':
+        return this.#announce(record.pid, 'exec', Number(record.time), []);
+      default:
         return;
-      }
-      this.#commExec.set(record.pid, record.time);
-      if (image) this.#setMappings(image, image.mappings.filter((mapping) => mapping.time >= record.time));
     }
+  }
+
+  #announce(tgid: number, kind: 'fork' | 'exec', time: number, mappings: readonly ImageMapping[]): void {
+    const image = new ProcessImage(tgid, 0, 0, time);
+    image.mappings = mappings;
+    this.#retainAll(mappings);
+    const queue = this.#announced.get(tgid);
+    if (queue) queue.push({ kind, image });
+    else this.#announced.set(tgid, [{ kind, image }]);
+  }
+
+  /** The image that began last, be it only announced. */
+  #latest(tgid: number): ProcessImage | undefined {
+    return this.#announced.get(tgid)?.at(-1)?.image ?? this.#live.get(tgid) ?? this.#lastEnded.get(tgid);
+  }
+
+  /** The image that the side-band announced for an event of the ring; those before it have become of no interest. */
+  #takeAnnounced(tgid: number, kind: 'fork' | 'exec', time: number): ProcessImage | undefined {
+    const queue = this.#announced.get(tgid);
+    if (!queue) return undefined;
+    let taken: ProcessImage | undefined;
+    while (queue.length > 0 && queue[0].image.since <= time) {
+      const { kind: announced, image } = queue.shift() as Announcement;
+      if (announced === kind) {
+        taken = image;
+        break;
+      }
+      this.#releaseAll(image.mappings);
+    }
+    if (queue.length === 0) this.#announced.delete(tgid);
+    return taken;
+  }
+
+  #mapped(record: MappingRecord): void {
+    const image = this.#latest(record.pid);
+    if (!image) {
+      this.#discover(record.pid, 0); // it came before us, and our scan has missed it
+      return;
+    }
+    if (image.mappings.length >= MAX_EXECUTABLE_MAPPINGS) return;
+    const anonymous = record.file === '//anon';
+    const mapping: ExecutableMapping = {
+      start: Number(record.start),
+      end: Number(record.end),
+      offset: Number(record.fileOffset),
+      path: anonymous ? '' : record.file.replace(/ \(deleted\)$/, ''),
+      device: `${record.deviceMajor.toString(16).padStart(2, '0')}:${record.deviceMinor.toString(16).padStart(2, '0')}`,
+      inode: Number(record.inode),
+    };
+    // Device, inode and the inode's generation name one file for good.
+    const alias = mapping.path.startsWith('/')
+      ? `${mapping.device}:${record.inode}:${record.inodeGeneration}`
+      : undefined;
+    const executable = this.#options.executables.find(record.pid, mapping, alias);
+    this.#setMappings(image, withMapping(image.mappings, { ...mapping, executable }));
   }
 
   /** The side-band lost records: what is mapped may not be known any more. */
@@ -190,6 +233,12 @@ export class ProcessTable {
 
   /** Forgets images that ended long enough ago. */
   collect(now = performance.now()): void {
+    // Announced, but the event was lost: the ring was full.
+    for (const [tgid, queue] of this.#announced)
+      if (!this.#live.has(tgid) && queue.every(({ image }) => now - image.since / 1e6 > KEEP_ENDED_MS)) {
+        for (const { image } of queue) this.#releaseAll(image.mappings);
+        this.#announced.delete(tgid);
+      }
     for (const [key, image] of this.#ended) {
       if (now - (image.endedAt ?? now) < KEEP_ENDED_MS) continue;
       this.#ended.delete(key);
@@ -208,42 +257,40 @@ export class ProcessTable {
 
   #fork(event: ProcessEvent): void {
     const parent = this.#live.get(event.parent);
-    this.#end(event.tgid);
-    const image = new ProcessImage(event.tgid, event.generation, 0, event.time);
-    image.policy = this.#options.selectPolicy(event.tgid, parent);
-    image.comm = event.comm;
-    this.#live.set(event.tgid, image);
-    if (parent) {
-      image.path = parent.path;
-      image.mappings = parent.mappings;
-      this.#retainAll(image.mappings);
-      this.#dirty.add(image);
-    } else {
-      this.#reread(image);
-    }
+    this.#begin(event, parent, this.#takeAnnounced(event.tgid, 'fork', event.time), parent?.mappings);
   }
 
   #exec(event: ProcessEvent): void {
-    const old = this.#live.get(event.tgid);
-    const commExec = this.#commExec.get(event.tgid);
-    this.#commExec.delete(event.tgid);
-    const image = new ProcessImage(event.tgid, event.generation, 0, commExec ?? event.time);
+    const before = this.#live.get(event.tgid);
+    this.#begin(event, before, this.#takeAnnounced(event.tgid, 'exec', event.time), undefined);
+  }
+
+  /** An image begins; its mappings are those announced, else those inherited, else what /proc says. */
+  #begin(
+    event: ProcessEvent,
+    parent: ProcessImage | undefined,
+    announced: ProcessImage | undefined,
+    inherited: readonly ImageMapping[] | undefined,
+  ): void {
+    const image = new ProcessImage(event.tgid, event.generation, 0, event.time);
+    image.policy = this.#options.selectPolicy(event.tgid, parent);
     image.comm = event.comm;
-    image.policy = this.#options.selectPolicy(event.tgid, old);
-    if (old && commExec !== undefined) {
-      // The side-band was first: what it told since belongs to the new image.
-      image.mappings = old.mappings.filter((mapping) => mapping.time >= commExec);
-      this.#retainAll(image.mappings);
+    if (event.kind === 'fork') image.path = parent?.path;
+    const mappings = announced?.mappings ?? inherited;
+    if (mappings) {
+      image.mappings = mappings;
+      this.#retainAll(mappings);
     }
+    if (announced) this.#releaseAll(announced.mappings);
     this.#end(event.tgid);
     this.#live.set(event.tgid, image);
-    // The main executable, its interpreter and the vDSO are mapped by now.
-    this.#reread(image);
+    this.#dirty.add(image);
+    if (image.mappings.length === 0) this.#reread(image);
+    else if (event.kind === 'exec') image.path = readExecutablePath(event.tgid) ?? mainPath(image.mappings);
   }
 
   #exit(tgid: number): void {
     this.#end(tgid);
-    this.#commExec.delete(tgid);
     this.#options.store.deleteProcess(tgid);
   }
 
@@ -286,8 +333,8 @@ export class ProcessTable {
     return mappings.map((mapping) => {
       const same = byStart.get(mapping.start);
       if (same?.executable && same.inode === mapping.inode && same.offset === mapping.offset)
-        return { ...mapping, executable: same.executable, time: same.time };
-      return { ...mapping, executable: this.#options.executables.find(pid, mapping), time: same?.time ?? 0 };
+        return { ...mapping, executable: same.executable };
+      return { ...mapping, executable: this.#options.executables.find(pid, mapping) };
     });
   }
 
@@ -305,6 +352,11 @@ export class ProcessTable {
   #releaseAll(mappings: readonly ImageMapping[]): void {
     for (const { executable } of mappings) if (executable) this.#options.executables.release(executable);
   }
+}
+
+/** The main program of an image whose /proc is gone: what the kernel maps first, before the dynamic linker. */
+function mainPath(mappings: readonly ImageMapping[]): string | undefined {
+  return mappings.find(({ path }) => path.startsWith('/') && !path.includes('/ld-'))?.path;
 }
 
 /** One number for (tgid, generation): 22 and 31 bits (PID_MAX_LIMIT; abi.h). */

@@ -2,18 +2,19 @@
 /** The programs in the kernel: opened, configured, loaded, attached, and read. */
 import {
   BpfError,
+  type BpfLink,
   BpfMap,
   BpfObject,
-  enums,
-  EventReader,
+  builtFile,
   type EventBatch,
-  type Link,
+  EventReader,
   limits,
+  MAP_FLAGS,
+  parseCpuList,
   reasons,
   structs,
 } from '@plumbline/bpf';
-import { availableParallelism } from 'node:os';
-import type { Logger } from '../log.ts';
+import { readFileSync } from 'node:fs';
 import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
 import { STRATEGIES, type StrategyProgram } from './strategy.ts';
 import { Tables } from './tables.ts';
@@ -25,7 +26,6 @@ export interface SessionOptions {
   /** Policy of processes without an entry; 0: they are left out. */
   readonly defaultPolicy: number;
   readonly onBatch: (batch: EventBatch) => void;
-  readonly log: Logger;
 }
 
 /** Counted by the kernel side over all CPUs. */
@@ -53,7 +53,7 @@ export class Session {
   /** Why better strategies are not used, as the kernel said it. */
   readonly refused: readonly { readonly strategy: string; readonly error: BpfError }[];
   readonly #object: BpfObject;
-  readonly #links: Link[] = [];
+  readonly #links: BpfLink[] = [];
   readonly #reader: EventReader;
   #sampler: Sampler | undefined;
   #epoch = 1;
@@ -69,17 +69,19 @@ export class Session {
         keySize: 4,
         valueSize: limits.SHARD_SIZE,
         maxEntries: 1,
-        flags: BpfMap.MMAPABLE,
+        flags: MAP_FLAGS.mmapable,
         name: `shard_${number}`,
       }),
     );
-    this.#reader = EventReader.open({
-      ring: loaded.object.map('events'),
-      sideBand: { mmap2: true, commExec: true },
-      onBatch: options.onBatch,
-    });
+    // First the events of the ring, then the side-band: what it tells before the ring can is only announced.
     for (const name of ['on_fork', 'on_exec', 'on_exit'] as const)
       this.#links.push(loaded.object.program(name).attachRawTracepoint(name.replace('on_', 'sched_process_')));
+    this.#reader = EventReader.open({
+      ring: loaded.object.map('events'),
+      sideBand: true,
+      onBatch: options.onBatch,
+    });
+    this.#reader.unref();
   }
 
   /**
@@ -127,13 +129,13 @@ export class Session {
   beginEpoch(): void {
     this.#epoch = (this.#epoch + 1) & 0xffff;
     // A mark of 65,536 epochs ago must not count as one of now.
-    if (this.#epoch === 0) this.#object.map('seen_stacks').clear();
+    if (this.#epoch === 0) clear(this.#object.map('seen_stacks'));
     this.#object.setGlobal('stack_epoch', this.#epoch);
   }
 
   counters(): KernelCounters {
     const { offsets } = structs.counters;
-    const perCpu = this.#object.map('counters').lookupPerCpu(new Uint8Array(4)) ?? [];
+    const perCpu = this.#object.map('counters').lookupPerCpu(0) ?? [];
     const sum = (offset: number) =>
       perCpu.reduce((total, bytes) => {
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -157,14 +159,14 @@ export class Session {
     };
   }
 
-  /** Run time of the programs in ns and how often they ran; counts only while `BpfObject.enableStats` is on. */
+  /** Run time of the programs in ns and how often they ran; they count only while run-time statistics are enabled. */
   runTime(): { readonly ns: number; readonly runs: number } {
     let ns = 0;
     let runs = 0;
-    for (const { name, runTimeNs, runCount } of this.#object.stats()) {
+    for (const [name, info] of this.#object.stats()) {
       if (!this.strategy.programs.includes(name)) continue;
-      ns += Number(runTimeNs);
-      if (name === this.strategy.program) runs = Number(runCount);
+      ns += info.runTimeNs;
+      if (name === this.strategy.program) runs = info.runs;
     }
     return { ns, runs };
   }
@@ -193,8 +195,8 @@ function load(options: SessionOptions): Loaded {
       try {
         return { object: loadObject(strategy, framesPerProgram, options), strategy, framesPerProgram, refused };
       } catch (error) {
-        // Only the verifier's refusal (or an unknown helper) says something about the strategy.
-        if (!(error instanceof BpfError) || error.code !== 'verifier') throw error;
+        // Only the verifier's refusal (also of a helper that the kernel lacks) says something about the strategy.
+        if (!(error instanceof BpfError) || error.verifierLog === '') throw error;
         if (framesPerProgram === sizes.at(-1)) refused.push({ strategy: strategy.name, error });
       }
     }
@@ -203,19 +205,19 @@ function load(options: SessionOptions): Loaded {
 }
 
 function loadObject(strategy: StrategyProgram, framesPerProgram: number, options: SessionOptions): BpfObject {
-  const object = BpfObject.open(BpfObject.builtPath('profiler'));
+  const object = BpfObject.open(builtFile('profiler.bpf.o'));
   try {
     for (const { programs } of STRATEGIES)
       for (const program of programs) object.setAutoload(program, strategy.programs.includes(program));
     object.setMaxEntries('events', options.ringBytes ?? 8 << 20);
-    object.setMaxEntries('walks', availableParallelism());
+    object.setMaxEntries('walks', Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1);
     object.setRodata({
-      has_task_pt_regs: BpfObject.hasHelper('bpf_task_pt_regs'),
+      has_task_pt_regs: hasTaskPtRegs(),
       ...(framesPerProgram > 0 ? { frames_per_program: framesPerProgram } : {}),
     });
     object.load();
     if (strategy.name === 'tailCall')
-      object.map('tail_calls').update(new Uint8Array(4), u32(object.program('walk_tail_call').fd));
+      object.map('tail_calls').update(0, object.program('walk_tail_call'));
     object.setGlobal('default_policy', options.defaultPolicy);
     return object;
   } catch (error) {
@@ -224,13 +226,16 @@ function loadObject(strategy: StrategyProgram, framesPerProgram: number, options
   }
 }
 
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
+/** Whether bpf_task_pt_regs (5.15) is among the functions that the kernel's BTF lists: enum bpf_func_id. */
+let taskPtRegs: boolean | undefined;
+function hasTaskPtRegs(): boolean {
+  taskPtRegs ??= readFileSync('/sys/kernel/btf/vmlinux').includes('BPF_FUNC_task_pt_regs\0');
+  return taskPtRegs;
 }
 
-/** The kernel's number of a strategy. */
-export function strategyNumber(name: StrategyProgram['name']): number {
-  return name === 'loop' ? enums.strategy.STRATEGY_LOOP : enums.strategy.STRATEGY_TAIL_CALL;
+/** Writes zeros into an array map. */
+function clear(map: BpfMap): void {
+  const { maxEntries, valueSize } = map.info;
+  const keys = Uint32Array.from({ length: maxEntries }, (_, index) => index);
+  map.updateBatch(keys, new Uint8Array(maxEntries * valueSize), maxEntries);
 }

@@ -110,7 +110,7 @@ export class Tables {
     value.setUint32(offsets.blocks, segment.index.length - 1, true);
     value.setUint32(offsets.rows, segment.rows.length, true);
     value.setUint32(offsets.rules, segment.rules.byteLength / structs.unwind_rule.size, true);
-    this.#segments.update(u32(number), new Uint8Array(value.buffer));
+    this.#segments.update(number, new Uint8Array(value.buffer));
     this.#segmentRooms.set(number, room);
     return number;
   }
@@ -144,7 +144,7 @@ export class Tables {
     value.setUint32(offsets.count, run.count, true);
     value.setUint32(offsets.generation, generation, true);
     value.setUint16(offsets.policy, policy, true);
-    this.#processes.update(u32(tgid), new Uint8Array(value.buffer));
+    this.#processes.update(tgid, new Uint8Array(value.buffer));
     this.#written.set(tgid, { run, list });
     if (before && before.run !== run) this.#leave(before.run);
     return true;
@@ -155,7 +155,7 @@ export class Tables {
     this.#written.delete(tgid);
     if (before) this.#leave(before.run);
     // The kernel side deletes it at exit already; we may have written it again since.
-    this.#processes.delete(u32(tgid));
+    this.#processes.delete(tgid);
   }
 
   setPolicy(number: number, policy: KernelPolicy): void {
@@ -164,7 +164,7 @@ export class Tables {
     value.setUint32(offsets.max_frames, policy.maxFrames, true);
     value.setUint32(offsets.flags, policy.kernelStacks ? limits.POLICY_KERNEL_STACK : 0, true);
     value.setUint32(offsets.keep, policy.keep >= 1 ? 0 : Math.max(1, Math.round(policy.keep * 2 ** 32)), true);
-    this.#policies.update(u32(number), new Uint8Array(value.buffer));
+    this.#policies.update(number, new Uint8Array(value.buffer));
   }
 
   #writeRun(list: readonly KernelMapping[]): Run | undefined {
@@ -186,7 +186,7 @@ export class Tables {
       values.setUint32(at + offsets.segment, mapping.segment, true);
       values.setUint32(at + offsets.kind, KIND[mapping.kind], true);
     }
-    if (list.length > 0) this.#mappings.updateBatch(bytesOf(keys), new Uint8Array(values.buffer), list.length);
+    if (list.length > 0) this.#mappings.updateBatch(keys, new Uint8Array(values.buffer), list.length);
     return run;
   }
 
@@ -204,7 +204,7 @@ export class Tables {
   #shard(number: number): BpfMap {
     for (let next = this.#inner.length; next <= number; next++) {
       const shard = this.#newShard(next);
-      this.#shards.update(u32(next), u32(shard.fd));
+      this.#shards.update(next, shard);
       this.#inner.push(shard);
     }
     return this.#inner[number];
@@ -228,12 +228,6 @@ function align16(bytes: number): number {
 
 function bytesOf(array: Uint32Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
 }
 
 function setU64(view: DataView, offset: number, value: number): void {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Builds the parts of a running profiler in the order in which data flows, and takes them down again. No logic. */
+import type { Logger } from './log.ts';
+import { Pipeline } from './pipeline.ts';
+import { Executables } from './processes/executables.ts';
+import type { ProcessImage } from './processes/process-image.ts';
+import { ProcessTable } from './processes/table.ts';
+import { TableBuilder } from './processes/table-builder.ts';
+import type { Attributes } from './profile/attribute-table.ts';
+import { type KernelCounters, Session } from './session/session.ts';
+import { createSymbolizer } from './symbols/frame-symbolizer.ts';
+
+export interface ProfilerOptions {
+  readonly strategy: 'auto' | 'tailCall' | 'loop';
+  readonly ringBytes?: number;
+  /** Policy of processes that are not known yet; see ProcessTableOptions.selectPolicy. */
+  readonly defaultPolicy: number;
+  readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
+  readonly describe: (image: ProcessImage) => Attributes;
+  readonly markTruncated: boolean;
+  readonly log: Logger;
+}
+
+/** How long a file may be unused before its table leaves the kernel: ms. */
+const UNUSED_MS = 10 * 60_000;
+const HOUSEKEEPING_MS = 5_000;
+const EPOCH_MS = 60_000;
+
+export class Profiler {
+  readonly session: Session;
+  readonly processes: ProcessTable;
+  readonly executables: Executables;
+  readonly pipeline: Pipeline;
+  readonly symbolizer = createSymbolizer();
+  readonly #builder = new TableBuilder();
+    readonly #timers: NodeJS.Timeout[] = [];
+  #sideBandLost = 0;
+
+  /** Loads the programs and follows process events from here on. Throws BpfError. */
+  constructor(options: ProfilerOptions) {
+    this.session = Session.open({
+      strategy: options.strategy,
+      ringBytes: options.ringBytes,
+      defaultPolicy: options.defaultPolicy,
+      onBatch: (batch) => this.pipeline.handleBatch(batch),
+    });
+    this.executables = new Executables({
+      store: this.session.tables,
+      build: (request) => this.#builder.build(request),
+      onSettled: (executable) => {
+        this.processes.settled(executable);
+        this.processes.flush();
+      },
+      log: options.log,
+    });
+    this.processes = new ProcessTable({
+      store: this.session.tables,
+      executables: this.executables,
+      selectPolicy: options.selectPolicy,
+    });
+    this.pipeline = new Pipeline({
+      processes: this.processes,
+      symbolizer: this.symbolizer,
+      describe: options.describe,
+      markTruncated: options.markTruncated,
+      onNewEpoch: () => this.session.beginEpoch(),
+    });
+    this.#timers.push(setInterval(() => this.#housekeep(), HOUSEKEEPING_MS).unref());
+    this.#timers.push(setInterval(() => this.pipeline.beginEpoch(), EPOCH_MS).unref());
+  }
+
+  /** Counters of the kernel side, corrected by what was lost on the way to the pipeline. */
+  counters(): KernelCounters {
+    const counters = this.session.counters();
+    const lost = this.pipeline.stackBodiesLost;
+    return lost === 0 ? counters : { ...counters, byReason: { ...counters.byReason, stack_body_lost: lost } };
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.session.close();
+    this.executables.close(); // before the builder: tables that come now have nowhere to go
+    await this.#builder.close();
+    await this.symbolizer.close();
+  }
+
+  #housekeep(): void {
+    if (this.pipeline.sideBandLost !== this.#sideBandLost) {
+      this.#sideBandLost = this.pipeline.sideBandLost;
+      this.processes.rescan();
+      this.processes.flush();
+    }
+    this.processes.collect();
+    this.executables.evict(UNUSED_MS);
+  }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { FrameSymbolizer } from './pipeline.ts';
+import type { ProcessImage } from './processes/process-image.ts';
+import type { RawFrame, RawStack, Strategy } from './recording-options.ts';
+import type { StackCount } from './samples/aggregate.ts';
+import { BY_POINTER, EXACT, outcomeNames, reasonNames, type Stack } from './samples/decode.ts';
+import { STRATEGY_NAMES } from './session/strategy.ts';
+
+/** A counted stack as `--format raw` shows it: one for each thread that had it. */
+export function rawStacks(
+  { stack, threads }: StackCount,
+  image: ProcessImage | undefined,
+  symbolizer: FrameSymbolizer,
+): RawStack[] {
+  const user = Array.from(stack.user, (_, index) => rawFrame(stack, index, image, symbolizer));
+  const kernel = Array.from(stack.kernel, (address) => ({ address, name: symbolizer.inKernel(address).lines[0]?.name }));
+  return [...threads].map(([tid, { comm, count }]) => ({
+    pid: stack.tgid,
+    tid,
+    comm,
+    count,
+    outcome: outcomeNames[stack.reason] ?? 'truncated',
+    reason: reasonNames[stack.reason] ?? 'internal_error',
+    strategy: STRATEGY_NAMES[stack.strategy] as Strategy,
+    steps: stack.steps,
+    tailCalls: stack.tailCalls,
+    ...(stack.failingPc > 0 ? { failingPc: BigInt(stack.failingPc) } : {}),
+    kernel,
+    user,
+  }));
+}
+
+function rawFrame(
+  stack: Stack,
+  index: number,
+  image: ProcessImage | undefined,
+  symbolizer: FrameSymbolizer,
+): RawFrame {
+  const address = stack.user[index];
+  const exact = (stack.userFlags[index] & EXACT) !== 0;
+  const byPointer = (stack.userFlags[index] & BY_POINTER) !== 0;
+  const call = exact ? address : address - 1;
+  const place = image?.locate(call);
+  const frame: RawFrame = { address: BigInt(address), exact, byPointer };
+  if (!image || !place) return frame;
+  const { executable, path } = place.mapping;
+  const named =
+    executable && place.fileAddress !== undefined
+      ? symbolizer.inFile(executable, place.fileAddress)
+      : symbolizer.inMemory(image, call);
+  return {
+    ...frame,
+    file: path,
+    fileOffset: BigInt(place.fileOffset),
+    ...(place.fileAddress === undefined ? {} : { fileAddress: BigInt(place.fileAddress) }),
+    ...(executable?.buildIds.gnu ? { buildId: executable.buildIds.gnu } : {}),
+    name: named.lines.at(-1)?.name,
+  };
+}
