@@ -8,6 +8,8 @@ export interface WaitOptions {
   readonly interval?: number;
 }
 
+type Falsy = false | null | undefined | 0 | '';
+
 /**
  * Polls until `attempt` answers with something truthy, which it returns. An attempt that throws counts as "not yet".
  * @throws Error naming what was waited for, with the last attempt's error as cause, when the time is over.
@@ -16,13 +18,13 @@ export async function waitUntil<T>(
   what: string,
   attempt: () => T | Promise<T>,
   { timeout = 30_000, interval = 100 }: WaitOptions = {},
-): Promise<NonNullable<T>> {
+): Promise<Exclude<T, Falsy>> {
   const deadline = performance.now() + timeout;
   for (;;) {
     let cause: unknown;
     try {
       const value = await attempt();
-      if (value) return value;
+      if (value) return value as Exclude<T, Falsy>;
     } catch (error) {
       cause = error;
     }
