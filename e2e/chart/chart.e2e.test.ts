@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { ControlPlane } from '../cluster/control-plane.ts';
-import { CHART, helm } from './helm.ts';
+import { CHART, helm } from '../cluster/helm.ts';
 
 const NAMESPACE = 'profiling';
 const GOLDEN = join(import.meta.dirname, 'golden');

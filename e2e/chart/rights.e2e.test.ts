@@ -6,8 +6,8 @@ import { after, before, describe, it } from 'node:test';
 import { ApiClient } from '../cluster/api-client.ts';
 import { ControlPlane } from '../cluster/control-plane.ts';
 import { createFakeNodes } from '../cluster/fake-nodes.ts';
+import { CHART, helm } from '../cluster/helm.ts';
 import { waitUntil } from '../cluster/wait-until.ts';
-import { CHART, helm } from './helm.ts';
 
 const NAMESPACE = 'profiling';
 const CONFIGS = '/apis/profiling.plumbline.dev/v1alpha1/nodeprofilingconfigs';

@@ -10,13 +10,13 @@
  * await collector.stop();
  * ```
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Daemon } from './daemon.ts';
 import { freePorts } from './free-port.ts';
-import { type ProfilesData, type ResolvedProfile, resolveProfiles } from './resolved-profile.ts';
+import { PROFILES_FILE, type ResolvedProfile, readProfiles } from './resolved-profile.ts';
 import { ensureTool } from './tools.ts';
 
 export type { ResolvedFrame, ResolvedProfile, ResolvedSample } from './resolved-profile.ts';
@@ -40,7 +40,6 @@ export class Collector {
   readonly grpcEndpoint: string;
   /** `http://host:port` of the OTLP/HTTP receiver; profiles go to `/v1development/profiles`. */
   readonly httpEndpoint: string;
-  readonly #output: string;
   readonly #command: { command: string; args: string[]; detached: boolean };
   #daemon: Daemon | undefined;
 
@@ -64,10 +63,9 @@ export class Collector {
     this.directory = directory;
     this.grpcEndpoint = grpc;
     this.httpEndpoint = `http://${http}`;
-    this.#output = join(directory, 'profiles.jsonl');
     const config = {
       receivers: { otlp: { protocols: { grpc: { endpoint: grpc }, http: { endpoint: http } } } },
-      exporters: { file: { path: this.#output, append: true, flush_interval: '100ms' } },
+      exporters: { file: { path: join(directory, PROFILES_FILE), append: true, flush_interval: '100ms' } },
       service: {
         telemetry: { metrics: { level: 'none' } },
         pipelines: { profiles: { receivers: ['otlp'], exporters: ['file'] } },
@@ -80,10 +78,7 @@ export class Collector {
 
   /** Every profile received so far, indices into the dictionary resolved. */
   profiles(): ResolvedProfile[] {
-    if (!existsSync(this.#output)) return [];
-    const lines = readFileSync(this.#output, 'utf8').split('\n');
-    lines.pop(); // empty, or a line that is being written
-    return lines.flatMap((line) => resolveProfiles(JSON.parse(line) as ProfilesData));
+    return readProfiles(this.directory);
   }
 
   /** Ends it at once and leaves it down; what it received stays. */

@@ -4,6 +4,11 @@
  * every index into the dictionary replaced by what it stands for: independent of the agent's encoder, so that tests
  * compare meaning with meaning.
  */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** In the collector's folder: one request per line. */
+export const PROFILES_FILE = 'profiles.jsonl';
 
 export type AttributeValue = string | number | boolean | readonly AttributeValue[] | null;
 export type Attributes = Readonly<Record<string, AttributeValue>>;
@@ -107,6 +112,15 @@ export interface ProfilesData {
     }[];
   }[];
   readonly dictionary?: Dictionary;
+}
+
+/** Every profile that a collector has written into its folder so far. */
+export function readProfiles(directory: string): ResolvedProfile[] {
+  const path = join(directory, PROFILES_FILE);
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8').split('\n');
+  lines.pop(); // empty, or a line that is being written
+  return lines.flatMap((line) => resolveProfiles(JSON.parse(line) as ProfilesData));
 }
 
 /** @throws RangeError when an index points outside its table. */

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureTool } from '../cluster/tools.ts';
+import { ensureTool } from './tools.ts';
 
 export const CHART = join(import.meta.dirname, '..', '..', 'deploy', 'helm', 'plumbline');
 
