@@ -6,6 +6,7 @@ export * from './duration.ts';
 export * from './meta.ts';
 export * from './node-profiling-config.ts';
 export * from './parse.ts';
+export * from './policy-revision.ts';
 export * from './profiling-policy.ts';
 export { scaled } from './schema.ts';
 export * from './selector.ts';

@@ -48,7 +48,7 @@ export const NodeRule = z
     allNamespaces: z.boolean().default(false).describe('Pods of every namespace, also of those created later.'),
     namespaces: setOf(z.string().min(1).max(63), MAX_NAMESPACES)
       .default([])
-      .describe('Namespaces whose pods are selected, sorted. Ignored with allNamespaces.'),
+      .describe('Namespaces whose pods are selected, sorted. Empty without allNamespaces: no pods.'),
     podSelector: LabelSelector.prefault({}).describe('Labels of the pods, within the namespaces. Empty: every pod.'),
     containers: setOf(z.string().min(1).max(63), 32).default([]).describe('Container names. Empty: all containers.'),
     hostProcesses: z.boolean().default(false).describe('Processes that belong to no pod.'),
@@ -201,6 +201,7 @@ export const NodePolicyStatus = z
   .object({
     name: ObjectName.describe('Policy that the figures belong to.'),
     uid: z.string().max(64).optional().describe('Its uid.'),
+    revision: z.string().max(64).optional().describe('Revision in force, also while a newer one is refused.'),
     bucket: TruncationBucket,
     ratio: Ratio.optional().describe('Truncated ratio over the objective’s window, rounded to 0.001.'),
     baselineRatio: Ratio.optional().describe('The usual ratio over the last days.'),
