@@ -27,7 +27,7 @@ async function bundle(outdir: string, entryPoints: Record<string, string>): Prom
     minify: true,
     legalComments: 'none',
     banner,
-    chunkNames: 'chunks/[name]-[hash]',
+    chunkNames: 'chunk-[hash]', // beside the entry points: what is found relative to a module lies there too
     logLevel: 'warning',
   });
   for (const name of Object.keys(entryPoints)) {
