@@ -175,33 +175,56 @@ export class GoPclntab {
     return index < this.npcdata ? this.bytes.u32(this.#record + fixed + 4 * index) : 0;
   }
 
+  /** Whether the layout of function data is known (Go 1.20 and later). */
+  get hasFuncdata(): boolean {
+    return this.#magic === MAGIC_120;
+  }
+
+  /** Of the selected function: its function data `index`, as an offset from `go:func.*`; undefined: none. */
+  funcdata(index: number): number | undefined {
+    if (!this.hasFuncdata || index >= this.bytes.u8(this.#record + 39)) return undefined;
+    const offset = this.bytes.u32(this.#record + 40 + 4 * (this.npcdata + index));
+    return offset === 0xffffffff ? undefined : offset;
+  }
+
   /**
    * Walks a table of the selected function (`pcsp`, `pcln`, ...): calls `visit` for each stretch [start, end) of
-   * addresses with its value. Ends early if `visit` returns false, at the end of the function, and where it is damaged.
+   * addresses with its value, up to the one that holds `last`, the end of the function, or where the table is damaged.
    */
-  eachValue(table: number, visit: (start: number, end: number, value: number) => boolean | void): void {
+  eachValue(table: number, visit: (start: number, end: number, value: number) => void, last = this.end): void {
     if (table === 0) return;
     const { bytes } = this;
     let at = this.pcTable + table;
-    let value = -1;
-    let pc = this.entry;
-    for (let first = true; pc < this.end && at < bytes.size; first = false) {
-      let delta = 0;
+    const varint = (): number => {
+      let value = 0;
       let shift = 0;
       let byte = bytes.u8(at++);
-      for (; byte >= 0x80 && shift < 28; shift += 7, byte = bytes.u8(at++)) delta |= (byte & 0x7f) << shift;
-      delta |= byte << shift;
+      for (; byte >= 0x80 && shift < 28; shift += 7, byte = bytes.u8(at++)) value |= (byte & 0x7f) << shift;
+      return (value | (byte << shift)) >>> 0;
+    };
+    let value = -1;
+    let pc = this.entry;
+    for (let first = true; pc < this.end && pc <= last && at < bytes.size; first = false) {
+      const delta = varint();
       if (delta === 0 && !first) return;
       value += (delta >>> 1) ^ -(delta & 1);
-      let advance = 0;
-      shift = 0;
-      byte = bytes.u8(at++);
-      for (; byte >= 0x80 && shift < 28; shift += 7, byte = bytes.u8(at++)) advance |= (byte & 0x7f) << shift;
-      advance = (advance | (byte << shift)) >>> 0;
-      const next = Math.min(pc + advance, this.end);
-      if (next > pc && visit(pc, next, value) === false) return;
+      const next = Math.min(pc + varint(), this.end);
+      if (next > pc) visit(pc, next, value);
       pc = next;
     }
+  }
+
+  /** The value of a table of the selected function at an address inside it; `missing` if the table does not say. */
+  valueAt(table: number, address: number, missing: number): number {
+    let result = missing;
+    this.eachValue(
+      table,
+      (start, end, value) => {
+        if (address >= start && address < end) result = value;
+      },
+      address,
+    );
+    return result;
   }
 }
 
