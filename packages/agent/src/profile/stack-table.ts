@@ -32,6 +32,15 @@ export class StackTable {
     return this.#index.count;
   }
 
+  /** The stack in which `frame` was called from the innermost frame of `parent`, if there is such a one already. */
+  find(parent: StackHandle, frame: FrameHandle): StackHandle | undefined {
+    let slot = this.#index.first(finish(mix(mix(0, parent), frame)));
+    for (let row = this.#index.at(slot); row >= 0; slot = this.#index.next(slot), row = this.#index.at(slot)) {
+      if (this.#parents[row] === parent && this.#frames[row] === frame) return row as StackHandle;
+    }
+    return undefined;
+  }
+
   /** The stack in which `frame` was called from the innermost frame of `parent`. */
   intern(parent: StackHandle, frame: FrameHandle): StackHandle {
     const hash = finish(mix(mix(0, parent), frame));

@@ -6,6 +6,8 @@ import { pageScript, pageStyle } from './page.gen.ts';
 export interface PageOptions {
   /** Where the page can fetch newer FlameData as JSON; it then has a button for that. */
   refreshUrl?: string;
+  /** With `refreshUrl`: it does so by itself this often, until a person looks at a part or turns it off. */
+  refreshSeconds?: number;
 }
 
 const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
@@ -25,7 +27,9 @@ export const PAGE_SECURITY_POLICY = [
 
 /** The flame graph page: one HTML file with script, style and data in it, that loads nothing. */
 export function renderPage(data: FlameData, options: PageOptions = {}): string {
-  const refresh = options.refreshUrl === undefined ? '' : ` data-refresh-url="${escapeHtml(options.refreshUrl)}"`;
+  const { refreshUrl, refreshSeconds } = options;
+  const every = refreshSeconds === undefined ? '' : ` data-refresh-seconds="${refreshSeconds}"`;
+  const refresh = refreshUrl === undefined ? '' : ` data-refresh-url="${escapeHtml(refreshUrl)}"${every}`;
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -56,6 +60,7 @@ export function renderPage(data: FlameData, options: PageOptions = {}): string {
 <button id="direction" type="button" aria-pressed="false">Root at the bottom</button>
 <button id="theme" type="button">Dark / light</button>
 <button id="refresh" type="button" hidden>Refresh</button>
+<button id="every" type="button" aria-pressed="true" hidden>${refreshSeconds === undefined ? '' : `Every ${refreshSeconds} s`}</button>
 <div id="legend" class="legend"></div>
 </div>
 <div id="empty" class="empty" hidden>No samples were taken.</div>

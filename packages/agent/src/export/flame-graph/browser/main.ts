@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { FlameData, FlameOutcome } from '../flame-data.ts';
+import type { FlameData, FlameOutcome, FlameProcess } from '../flame-data.ts';
 import { FlameCanvas } from './flame-canvas.ts';
 import { type FlameNode, layOut, matchedTotal, PROCESS_KIND, processLabel } from './flame-layout.ts';
 import { kindStyle } from './palette.ts';
@@ -89,20 +89,47 @@ function showHead(): void {
     ...data.facts.map(({ name, value }) => make('span', 'fact', make('span', 'quiet', `${name} `), value)),
   );
   showSummary();
-  const total = data.processes.reduce((sum, process) => sum + process.total, 0);
-  const options = data.processes.map((process, i) => {
-    const option = document.createElement('option');
-    option.value = String(i);
-    const cut = process.truncated > 0 ? `, ${percent(process.truncated, process.total)} cut` : '';
-    option.textContent = `${processLabel(process)}: ${percent(process.total, total)}${cut}`;
-    return option;
-  });
-  const all = document.createElement('option');
-  all.value = 'all';
-  all.textContent = `All processes (${data.processes.length})`;
   const chosen = select.value;
-  select.replaceChildren(...(data.processes.length === 1 ? [] : [all]), ...options);
+  select.replaceChildren(...choices());
   if ([...select.options].some((option) => option.value === chosen)) select.value = chosen;
+}
+
+/** What the graph can be narrowed to: all processes, those of a container, one process. */
+function choices(): HTMLOptionElement[] {
+  const total = data.processes.reduce((sum, process) => sum + process.total, 0);
+  const choice = (value: string, label: string, processes: readonly FlameProcess[]) => {
+    const option = document.createElement('option');
+    const samples = processes.reduce((sum, process) => sum + process.total, 0);
+    const truncated = processes.reduce((sum, process) => sum + process.truncated, 0);
+    const cut = truncated > 0 ? `, ${percent(truncated, samples)} cut` : '';
+    option.value = value;
+    option.textContent = `${label}: ${percent(samples, total)}${cut}`;
+    return option;
+  };
+  const single = data.processes.map((process) => choice(processKey(process), processLabel(process), [process]));
+  if (data.processes.length === 1) return single;
+  const containers = new Map<string, FlameProcess[]>();
+  for (const process of data.processes) {
+    containers.set(process.container, [...(containers.get(process.container) ?? []), process]);
+  }
+  const whole = [...containers].filter(([container, processes]) => container !== '' && processes.length > 1);
+  return [
+    choice('all', `All processes (${data.processes.length})`, data.processes),
+    ...whole.map(([name, processes]) =>
+      choice(containerKey(name), `Container ${name} (${processes.length})`, processes),
+    ),
+    ...single,
+  ];
+}
+
+const containerKey = (container: string) => `container ${container}`;
+const processKey = ({ name, pid, container }: FlameProcess) => `process ${pid} ${name} ${container}`;
+
+function chosenProcesses(): FlameProcess[] {
+  return data.processes.filter(
+    (process) =>
+      [processKey(process), containerKey(process.container)].includes(select.value) || select.value === 'all',
+  );
 }
 
 const OUTCOMES: Readonly<Record<string, string>> = {
@@ -162,7 +189,7 @@ function reasonRows(outcome: string, total: number): HTMLElement[] {
 }
 
 function showGraph(): void {
-  const chosen = select.value === 'all' ? data.processes : [data.processes[Number(select.value)]].filter(Boolean);
+  const chosen = chosenProcesses();
   element('empty').hidden = chosen.length > 0;
   element('scroller').hidden = chosen.length === 0;
   if (chosen.length === 0) return;
@@ -222,24 +249,42 @@ document.addEventListener('keydown', (event) => {
   }
 });
 
-const { refreshUrl } = document.body.dataset;
+/** Shows newer samples. The place in the graph is kept where it can be: unzoomed. */
+async function refresh(url: string): Promise<void> {
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+    data = await response.json();
+    const { scrollTop } = element('scroller');
+    showHead();
+    showGraph();
+    element('scroller').scrollTop = scrollTop;
+  } catch (error) {
+    details.replaceChildren(make('span', 'cut', `The profile could not be loaded: ${String(error)}`));
+  }
+}
+
+const { refreshUrl, refreshSeconds } = document.body.dataset;
 if (refreshUrl) {
   const button = element<HTMLButtonElement>('refresh');
   button.hidden = false;
   button.addEventListener('click', async () => {
     button.disabled = true;
-    try {
-      const response = await fetch(refreshUrl);
-      if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
-      data = await response.json();
-      showHead();
-      showGraph();
-    } catch (error) {
-      details.replaceChildren(make('span', 'cut', `The profile could not be loaded: ${String(error)}`));
-    } finally {
-      button.disabled = false;
-    }
+    await refresh(refreshUrl);
+    button.disabled = false;
   });
+}
+if (refreshUrl && refreshSeconds) {
+  const every = element('every');
+  every.hidden = false;
+  every.addEventListener('click', () => {
+    every.setAttribute('aria-pressed', String(every.getAttribute('aria-pressed') !== 'true'));
+  });
+  setInterval(() => {
+    // Not while someone looks at a part: zoomed in, or with an open list.
+    const isBusy = document.hidden || !element('reset').hidden || document.activeElement === select;
+    if (every.getAttribute('aria-pressed') === 'true' && !isBusy) void refresh(refreshUrl);
+  }, Number(refreshSeconds) * 1000);
 }
 
 showHead();
