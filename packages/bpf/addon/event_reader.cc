@@ -139,12 +139,14 @@ class EventReader final : public Handle {
 
   // Ends the thread; what it had handed over still reaches JavaScript, `closed` last.
   void close() noexcept override {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-      wake();
+    if (thread_.joinable()) {
+      {
+        std::lock_guard lock(mutex_);
+        stopping_ = true;
+        wake();
+      }
+      thread_.join();
     }
-    if (thread_.joinable()) thread_.join();
     if (function_) {
       napi_remove_env_cleanup_hook(environment_->env, stop_with_environment, this);
       napi_release_threadsafe_function(std::exchange(function_, nullptr), napi_tsfn_release);
@@ -154,6 +156,8 @@ class EventReader final : public Handle {
     ring_.reset();
     side_band_.rings.clear();
     arrived_.clear();
+    control_.reset();
+    epoll_.reset();
   }
 
   bool open() const { return function_ != nullptr; }
@@ -173,7 +177,10 @@ class EventReader final : public Handle {
         napi_create_uint32(env, message->count_or_complete, &arguments[2])) {
       return;
     }
-    napi_call_function(env, receiver, on_message, 3, arguments, nullptr);  // an exception becomes an uncaught one
+    if (napi_call_function(env, receiver, on_message, 3, arguments, nullptr) != napi_pending_exception) return;
+    // Nobody is above to catch it.
+    napi_value exception;
+    if (napi_get_and_clear_last_exception(env, &exception) == napi_ok) napi_fatal_exception(env, exception);
   }
 
   void wake() { eventfd_write(control_.get(), 1); }

@@ -131,6 +131,9 @@ function advise(error: Required<Pick<BpfErrorOptions, 'operation' | 'errno'>> & 
     return 'the kernel has no BTF (CONFIG_DEBUG_INFO_BTF); boot one that has, or give `btfPath`, a BTF file made for this kernel';
   }
   if (code === 'EPERM' || code === 'EACCES') {
+    if (/run-time statistics/.test(operation) && !effectiveCapabilities().has('CAP_SYS_ADMIN')) {
+      return 'give CAP_SYS_ADMIN, or set kernel.bpf_stats_enabled to 1';
+    }
     const missing = missingCapabilities();
     if (missing) return missing;
     if (lockdownMode() === 'confidentiality')

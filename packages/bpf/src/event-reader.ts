@@ -171,7 +171,7 @@ export class EventReader {
     this.#flushes.set(id, resolve);
     native().readerFlush(this.#handle, id, timeoutMs);
     const complete = await promise;
-    await Promise.allSettled(this.#receiving);
+    if (complete) await Promise.allSettled(this.#receiving);
     return complete;
   }
 
@@ -192,7 +192,7 @@ export class EventReader {
 
   /**
    * Delivers what is in the rings, then ends. What could not be delivered in `timeoutMs` is counted in
-   * `statistics().undeliveredBytes`. The ring map stays open.
+   * `statistics().undeliveredBytes`. Waits for the receiver to settle. The ring map stays open.
    */
   async close({ timeoutMs = 1000 } = {}): Promise<void> {
     if (this.#state === 'open') {
