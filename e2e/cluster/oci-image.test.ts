@@ -57,7 +57,7 @@ describe('writeOciImage', () => {
     assert.deepEqual(layers.diff_ids, [manifest.layers[0].digest]);
     assert.deepEqual(config, {
       Entrypoint: ['/bin/program'],
-      Env: ['PATH=/usr/bin:/bin:/usr/sbin:/sbin', 'A=b'],
+      Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'A=b'],
       User: '65532',
     });
     const files = execFileSync('tar', ['-tvf', join(blobs, layers.diff_ids[0].slice('sha256:'.length))], {

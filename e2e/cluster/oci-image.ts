@@ -40,9 +40,10 @@ export async function writeOciImage(image: OciImage, output: string): Promise<st
       os: 'linux',
       config: {
         Entrypoint: image.entrypoint,
-        Env: Object.entries({ PATH: '/usr/bin:/bin:/usr/sbin:/sbin', ...image.environment }).map(
-          ([k, v]) => `${k}=${v}`,
-        ),
+        Env: Object.entries({
+          PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+          ...image.environment,
+        }).map(([k, v]) => `${k}=${v}`),
         User: image.user,
       },
       rootfs: { type: 'layers', diff_ids: [layer.digest] }, // not compressed: the digest of its contents is its own
