@@ -118,6 +118,23 @@ struct process {
  * before the profiler have generation 0.
  */
 
+/*
+ * Files whose tables are in the kernel, so that a process that the agent does not know yet, or a mapping that is new, can
+ * be walked by the kernel's own list of mappings. Its run of mappings is in file offsets in place of addresses.
+ */
+struct file_key {
+	__u64 inode;
+	__u32 device; /* major << 20 | minor; all zero: the vDSO */
+	__u32 inode_generation;
+};
+
+struct file_tables {
+	__u32 first;
+	__u32 count;
+};
+
+#define MAX_FILES (1 << 13)
+
 #define POLICY_KERNEL_STACK 1
 #define POLICY_SPILL 2
 #define MAX_POLICIES 64

@@ -44,6 +44,13 @@ struct {
 	__type(value, __u32);
 } generations SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_FILES);
+	__type(key, struct file_key);
+	__type(value, struct file_tables);
+} files SEC(".maps");
+
 /* Mappings of all processes; each process has a run of them, sorted by address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -54,6 +54,8 @@ static __always_inline int finish(struct walk *w, int reason)
 		reason = REASON_internal_error;
 	if (reason <= REASON_root_entry)
 		s->failing_pc = 0;
+	else if (reason < REASON_ring_full && w->in_exec)
+		reason = REASON_exec_in_progress;
 	s->reason = reason;
 	s->stack_hash = (s->stack_hash ^ ((__u64)reason << 32 | s->generation)) * 0x9e3779b97f4a7c15ULL;
 	s->stack_hash ^= s->stack_hash >> 29 ^ ((__u64)s->tgid << 24);
@@ -200,6 +202,7 @@ static __always_inline struct walk *begin(__u8 strategy, struct process **proces
 	w->mapping.kind = MAPPING_FREE;
 	w->exact = 1;
 	w->by_pointer = 0;
+	w->in_exec = 0;
 	__builtin_memset(w->saved_at, 0, sizeof(w->saved_at));
 	return w;
 }
@@ -218,6 +221,7 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 		struct task_struct *task = (void *)bpf_get_current_task();
 		__u32 flags = BPF_CORE_READ(task, flags);
 
+		w->in_exec = BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
 		w->sample.flags |= SAMPLE_IN_KERNEL;
 		if (w->policy_flags & POLICY_KERNEL_STACK)
 			take_kernel_stack(ctx, w);
@@ -232,16 +236,28 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 	w->sample.failing_pc = w->pc;
 	if (regs->cs == USER32_CS)
 		return REASON_compat_32bit;
-	if (!process || !process->count || process->generation != w->sample.generation) {
-		push_frame(w, w->pc);
-		return REASON_process_unknown;
-	}
-	w->process = *process;
+	/* A process that is not known yet, or whose entry is of an image that is gone, is walked by the kernel's own mappings. */
+	if (process && process->generation == w->sample.generation)
+		w->process = *process;
+	else
+		w->process.count = 0;
 	return GO_ON;
 }
 
-/* Strategy tailCall: walks frames_per_program frames, then calls itself until the kernel's limit. Needs 5.10. */
+/*
+ * Strategy tailCall: walks frames_per_program frames, then calls itself until the kernel's limit. Needs 5.10.
+ *
+ * The step is a function of its own (not static), so that the verifier walks it once for all arguments and not once per
+ * frame: a program's frames are then bounded by the length of the loop alone. Such a function takes only numbers on 5.10.
+ */
 #define MAX_FRAMES_PER_PROGRAM 256
+
+__noinline int step_of_cpu(__u32 cpu)
+{
+	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
+
+	return w ? step(w) : REASON_internal_error;
+}
 
 static __always_inline int walk_and_call(struct bpf_perf_event_data *ctx, struct walk *w)
 {
@@ -250,7 +266,7 @@ static __always_inline int walk_and_call(struct bpf_perf_event_data *ctx, struct
 
 		if (i >= frames_per_program)
 			break;
-		result = step(w);
+		result = step_of_cpu(w->sample.cpu);
 		if (result != GO_ON)
 			return finish(w, result);
 	}

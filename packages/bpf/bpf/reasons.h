@@ -55,7 +55,8 @@
 	REASON(51, own_process, filtered, "the sample fell into the agent itself, which is left out unless asked for") \
 	REASON(52, decimated, filtered, "the policy samples less often than the node does") \
 	REASON(60, kernel_thread, kernel_only, "a kernel thread") \
-	REASON(61, no_user_memory, kernel_only, "a task without user memory: exiting, or a worker of the kernel's")
+	REASON(61, no_user_memory, kernel_only, "a task without user memory: exiting, or a worker of the kernel's") \
+	REASON(62, exec_in_progress, kernel_only, "the program is being replaced: the old stack is gone and the new program has not run yet")
 
 #define REASON_MAX 64 /* size of the counters; every number above is below it */
 

@@ -10,46 +10,25 @@
 #ifndef PLUMBLINE_UNWIND_NATIVE_H
 #define PLUMBLINE_UNWIND_NATIVE_H
 
-#include "maps.bpf.h"
+#include "live_mappings.bpf.h"
 #include "stack_window.bpf.h"
 
 #define GO_ON (-1) /* a step's result: the caller's frame is in the walk; else an enum reason */
 
-static __always_inline bool mapping_contains(const struct mapping *m, __u64 address)
-{
-	return address >= m->start && address < m->end;
-}
-
 /* Makes w->mapping the mapping of address, and w->segment its segment. The last frame's mapping is tried first. */
 static __always_inline bool find_mapping(struct walk *w, __u64 address)
 {
-	__u32 low = w->process.first, high = low + w->process.count;
+	struct mapping *m;
 
 	if (mapping_contains(&w->mapping, address))
 		return true;
-	for (int i = 0; i < MAPPING_SEARCH_STEPS + 1; i++) {
-		__u32 middle = (low + high) / 2;
-		struct mapping *m;
-
-		if (low >= high)
-			break;
-		m = bpf_map_lookup_elem(&mappings, &middle);
-		if (!m)
-			return false;
-		if (m->start <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == w->process.first)
+	m = find_in_run(w->process.first, w->process.count, address);
+	if (m)
+		w->mapping = *m;
+	else if (!find_live_mapping(w->sample.cpu, address))
 		return false;
-	low--;
-	struct mapping *m = bpf_map_lookup_elem(&mappings, &low);
-	if (!m || !mapping_contains(m, address))
-		return false;
-	w->mapping = *m;
-	if (m->kind == MAPPING_TABLE) {
-		__u32 key = m->segment;
+	if (w->mapping.kind == MAPPING_TABLE) {
+		__u32 key = w->mapping.segment;
 		struct unwind_segment *segment = bpf_map_lookup_elem(&segments, &key);
 		if (!segment)
 			return false;
@@ -140,7 +119,7 @@ static __always_inline int arrive(struct walk *w, __u64 ra, __u64 cfa, __u64 bp)
 }
 
 /* The value of a register in the present frame; false: it is not known. */
-static __noinline bool read_register(struct walk *w, __u32 reg, __u64 *value)
+static __always_inline bool read_register(struct walk *w, __u32 reg, __u64 *value)
 {
 	if (reg == REG_RSP) {
 		*value = w->sp;
@@ -181,10 +160,14 @@ static __always_inline void note_saved(struct walk *w, const struct unwind_rule 
  * known executable memory: arrival there is checked by the next step (by_pointer). Returns refused where the frame
  * pointer cannot be one.
  */
-static __noinline int step_frame_pointer(struct walk *w, int refused)
+__noinline int step_frame_pointer(__u32 cpu, int refused)
 {
-	__u64 ra, bp = w->bp, cfa;
+	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
+	__u64 ra, bp, cfa;
 
+	if (!w)
+		return REASON_internal_error;
+	bp = w->bp;
 	w->frame_pointer_steps++;
 	if (w->exact) {
 		__u64 code = 0;
@@ -223,10 +206,14 @@ arrived:
 #define GREGS 17 /* r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip */
 
 /* The frame interrupted by a signal: all its registers lie in the ucontext. */
-static __noinline int step_signal(struct walk *w, __u64 ucontext)
+__noinline int step_signal(__u32 cpu, __u64 ucontext)
 {
-	__u64 *g = (__u64 *)w->window;
+	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
+	__u64 *g;
 
+	if (!w)
+		return REASON_internal_error;
+	g = (__u64 *)w->window;
 	w->window_length = 0; /* the window serves as room for the registers */
 	if (bpf_probe_read_user(g, 8 * GREGS, (void *)ucontext + UCONTEXT_GREGS))
 		return REASON_read_fault;
@@ -263,7 +250,9 @@ static __always_inline int step(struct walk *w)
 		if (by_pointer)
 			return w->mapping.kind == MAPPING_ANONYMOUS ? REASON_unknown_jit : REASON_no_unwind_info;
 		pushed = push_frame(w, w->pc);
-		return pushed == GO_ON ? REASON_no_mapping : pushed;
+		if (pushed != GO_ON)
+			return pushed;
+		return w->process.count ? REASON_no_mapping : REASON_process_unknown;
 	}
 	w->sample.failing_pc = w->pc;
 	pushed = push_frame(w, w->pc);
@@ -277,11 +266,11 @@ static __always_inline int step(struct walk *w)
 	case MAPPING_PENDING:
 		return REASON_unwind_info_pending;
 	case MAPPING_ANONYMOUS:
-		return step_frame_pointer(w, REASON_unknown_jit);
+		return step_frame_pointer(w->sample.cpu, REASON_unknown_jit);
 	case MAPPING_FAILED:
-		return step_frame_pointer(w, REASON_no_unwind_table);
+		return step_frame_pointer(w->sample.cpu, REASON_no_unwind_table);
 	default:
-		return step_frame_pointer(w, REASON_no_unwind_info);
+		return step_frame_pointer(w->sample.cpu, REASON_no_unwind_info);
 	}
 
 	const struct unwind_rule *rule = find_rule(w, address);
@@ -300,15 +289,15 @@ static __always_inline int step(struct walk *w)
 		case RULE_ENTRY:
 			return REASON_root_entry;
 		case RULE_NONE:
-			return step_frame_pointer(w, REASON_no_unwind_info);
+			return step_frame_pointer(w->sample.cpu, REASON_no_unwind_info);
 		case RULE_FRAME_POINTER:
-			return step_frame_pointer(w, REASON_bad_frame);
+			return step_frame_pointer(w->sample.cpu, REASON_bad_frame);
 		case RULE_UNSUPPORTED:
 			return REASON_unsupported_rule;
 		case RULE_SIGNAL:
-			return step_signal(w, w->sp + (__s64)rule->cfa_offset);
+			return step_signal(w->sample.cpu, w->sp + (__s64)rule->cfa_offset);
 		case RULE_GO_SWITCH:
-			return step_frame_pointer(w, REASON_stack_switched);
+			return step_frame_pointer(w->sample.cpu, REASON_stack_switched);
 		case RULE_PLT:
 			base = w->sp;
 			break;

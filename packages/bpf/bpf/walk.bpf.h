@@ -7,6 +7,7 @@
 
 /* Bytes of user stack read at once; a power of two. Measured: docs/performance.md. */
 #define WINDOW 1024
+#define PAGE_SIZE 4096
 
 /* The slots of saved[]: rbx, r12 to r15. */
 #define SAVED_REGISTERS 5
@@ -27,7 +28,8 @@ struct walk {
 	struct mapping mapping;
 	struct unwind_segment segment;
 
-	struct process process;
+	struct process process; /* count 0: not known */
+	__u32 in_exec;          /* the task is replacing its program */
 	__u32 max_frames;
 	__u32 policy_flags;
 	__u32 window_reads;

@@ -23,6 +23,16 @@ export const structs = {
     offsets: { first: 0, count: 4, generation: 8, policy: 12, flags: 14 },
     types: { first: 'u32', count: 'u32', generation: 'u32', policy: 'u16', flags: 'u16' },
   },
+  file_key: {
+    size: 16,
+    offsets: { inode: 0, device: 8, inode_generation: 12 },
+    types: { inode: 'u64', device: 'u32', inode_generation: 'u32' },
+  },
+  file_tables: {
+    size: 8,
+    offsets: { first: 0, count: 4 },
+    types: { first: 'u32', count: 'u32' },
+  },
   policy: {
     size: 16,
     offsets: { max_frames: 0, flags: 4, keep: 8, reserved: 12 },
@@ -142,6 +152,7 @@ export const enums = {
     REASON_decimated: 52,
     REASON_kernel_thread: 60,
     REASON_no_user_memory: 61,
+    REASON_exec_in_progress: 62,
   },
 } as const;
 
@@ -161,6 +172,7 @@ export const limits = {
   MAX_MAPPINGS: 131072,
   MAPPING_SEARCH_STEPS: 17,
   MAX_PROCESSES: 32768,
+  MAX_FILES: 8192,
   POLICY_KERNEL_STACK: 1,
   POLICY_SPILL: 2,
   MAX_POLICIES: 64,
@@ -218,6 +230,7 @@ export const reasons = [
   { number: 52, name: 'decimated', outcome: 'filtered', sentence: 'the policy samples less often than the node does' },
   { number: 60, name: 'kernel_thread', outcome: 'kernel_only', sentence: 'a kernel thread' },
   { number: 61, name: 'no_user_memory', outcome: 'kernel_only', sentence: 'a task without user memory: exiting, or a worker of the kernel\'s' },
+  { number: 62, name: 'exec_in_progress', outcome: 'kernel_only', sentence: 'the program is being replaced: the old stack is gone and the new program has not run yet' },
 ] as const;
 
 export type OutcomeName = (typeof outcomes)[number]['name'];

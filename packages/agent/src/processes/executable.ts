@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A file with executable code that some process has mapped. */
 import type { BuildIds } from '../elf/notes.ts';
+import type { FileIdentity } from './executables.ts';
 
 /** A part of a file's text whose unwind table is in the kernel. Addresses are file virtual addresses. */
 export interface LoadedSegment {
@@ -41,6 +42,8 @@ export class Executable {
   loads: readonly LoadHeader[] = [];
   segments: readonly LoadedSegment[] = [];
   buildIds: BuildIds = { gnu: "", go: "" };
+  /** How the kernel knows it, as far as the side-band has told. */
+  readonly identities: FileIdentity[] = [];
   /** Bytes that its table takes in the kernel. */
   tableBytes = 0;
   /** Process images that have it mapped. */

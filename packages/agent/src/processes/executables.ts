@@ -4,14 +4,28 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { Logger } from '../log.ts';
 import type { UnwindSegment } from '../unwind-table/encode.ts';
 import { Executable, type LoadedSegment } from './executable.ts';
+import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
 import type { ExecutableMapping } from './proc-fs.ts';
 import type { BuildReply, BuildRequest } from './table-worker.ts';
+
+/** What names one file for good, as the kernel knows it; all zero: the vDSO. */
+export interface FileIdentity {
+  readonly major: number;
+  readonly minor: number;
+  readonly inode: bigint;
+  readonly inodeGeneration: number;
+}
+
+const VDSO: FileIdentity = { major: 0, minor: 0, inode: 0n, inodeGeneration: 0 };
 
 /** Where unwind tables go: the kernel (session/tables.ts). */
 export interface SegmentStore {
   /** The segment's number; undefined where there is no room. */
   addSegment(segment: UnwindSegment): number | undefined;
   removeSegment(number: number): void;
+  /** Lets the kernel walk this file in processes that are not known yet. Mappings are in file offsets. */
+  setFile(identity: FileIdentity, mappings: readonly KernelMapping[]): void;
+  deleteFile(identity: FileIdentity): void;
 }
 
 export interface ExecutablesOptions {
@@ -30,8 +44,8 @@ export class Executables {
   readonly #options: ExecutablesOptions;
   readonly #byKey = new Map<string, Executable>();
   readonly #byId = new Map<number, Executable>();
-  /** Side-band identity (device, inode, generation of the inode) of files already seen: spares a stat per mapping. */
-  readonly #byAlias = new Map<string, Executable>();
+  /** By the identity that the side-band gives: spares opening a file for each of its mappings. */
+  readonly #byIdentity = new Map<string, Executable>();
   #lastId = 0;
   #pending = 0;
   buildMs = 0;
@@ -62,15 +76,18 @@ export class Executables {
   /**
    * The executable behind a mapping; its table is begun if it is new. Undefined where the memory has no file, or the
    * file cannot be reached (the process and its files are gone already).
-   * `alias` names the file in a way that no other file ever shares, where the caller knows one.
    */
-  find(pid: number, mapping: ExecutableMapping, alias?: string): Executable | undefined {
-    if (alias !== undefined) {
-      const known = this.#byAlias.get(alias);
-      if (known) return known;
+  find(pid: number, mapping: ExecutableMapping, identity?: FileIdentity): Executable | undefined {
+    if (mapping.path === '[vdso]') return this.#findVdso(pid, mapping);
+    const name = identity && nameOf(identity);
+    const known = name === undefined ? undefined : this.#byIdentity.get(name);
+    if (known) return known;
+    const executable = this.#findFile(pid, mapping);
+    if (executable && identity && name !== undefined) {
+      this.#byIdentity.set(name, executable);
+      executable.identities.push(identity);
+      if (executable.state === 'ready') this.#options.store.setFile(identity, fileMappings(executable));
     }
-    const executable = mapping.path === '[vdso]' ? this.#findVdso(pid, mapping) : this.#findFile(pid, mapping);
-    if (executable && alias !== undefined) this.#byAlias.set(alias, executable);
     return executable;
   }
 
@@ -97,14 +114,17 @@ export class Executables {
     for (const executable of this.#byKey.values()) if (executable.fd >= 0) closeSync(executable.fd);
     this.#byKey.clear();
     this.#byId.clear();
-    this.#byAlias.clear();
+    this.#byIdentity.clear();
   }
 
   #forget(executable: Executable): void {
     for (const segment of executable.segments) this.#options.store.removeSegment(segment.number);
     this.#byKey.delete(executable.key);
     this.#byId.delete(executable.id);
-    for (const [alias, other] of this.#byAlias) if (other === executable) this.#byAlias.delete(alias);
+    for (const identity of executable.identities) {
+      this.#byIdentity.delete(nameOf(identity));
+      this.#options.store.deleteFile(identity);
+    }
     if (executable.fd >= 0) closeSync(executable.fd);
   }
 
@@ -139,7 +159,9 @@ export class Executables {
     } catch {
       return undefined;
     }
-    return this.#begin(new Executable(++this.#lastId, 'vdso', '[vdso]', -1, bytes));
+    const executable = new Executable(++this.#lastId, 'vdso', '[vdso]', -1, bytes);
+    executable.identities.push(VDSO);
+    return this.#begin(executable);
   }
 
   #begin(executable: Executable): Executable {
@@ -173,6 +195,8 @@ export class Executables {
       }
       executable.segments = segments;
       executable.state = segments.length === 0 && executable.error !== undefined ? 'failed' : 'ready';
+      if (executable.state === 'ready')
+        for (const identity of executable.identities) this.#options.store.setFile(identity, fileMappings(executable));
     }
     if (executable.state === 'failed') {
       this.failed++;
@@ -182,6 +206,25 @@ export class Executables {
     }
     this.#options.onSettled(executable);
   }
+}
+
+function nameOf({ major, minor, inode, inodeGeneration }: FileIdentity): string {
+  return `${major}:${minor}:${inode}:${inodeGeneration}`;
+}
+
+/** The file's code as mappings in file offsets: as if it were mapped at address 0. */
+function fileMappings(executable: Executable): KernelMapping[] {
+  return kernelMappings(
+    executable.loads.map(({ offset, fileSize }) => ({
+      start: offset,
+      end: offset + fileSize,
+      offset,
+      path: executable.path,
+      device: '',
+      inode: 0,
+      executable,
+    })),
+  ).filter(({ kind }) => kind === 'table');
 }
 
 /**

@@ -180,11 +180,15 @@ export class ProcessTable {
       device: `${record.deviceMajor.toString(16).padStart(2, '0')}:${record.deviceMinor.toString(16).padStart(2, '0')}`,
       inode: Number(record.inode),
     };
-    // Device, inode and the inode's generation name one file for good.
-    const alias = mapping.path.startsWith('/')
-      ? `${mapping.device}:${record.inode}:${record.inodeGeneration}`
+    const identity = mapping.path.startsWith('/')
+      ? {
+          major: record.deviceMajor,
+          minor: record.deviceMinor,
+          inode: record.inode,
+          inodeGeneration: Number(record.inodeGeneration),
+        }
       : undefined;
-    const executable = this.#options.executables.find(record.pid, mapping, alias);
+    const executable = this.#options.executables.find(record.pid, mapping, identity);
     this.#setMappings(image, withMapping(image.mappings, { ...mapping, executable }));
   }
 

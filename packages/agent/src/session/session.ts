@@ -43,7 +43,7 @@ export interface KernelCounters {
 }
 
 /** Frames per program that strategy tailCall tries, the largest first: what the verifier takes differs from kernel to kernel. */
-const FRAMES_PER_PROGRAM = [48, 32, 24, 16, 12, 8, 5] as const;
+const FRAMES_PER_PROGRAM = [128, 64, 32, 16, 8] as const;
 
 export class Session {
   readonly strategy: StrategyProgram;

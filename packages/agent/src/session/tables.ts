@@ -7,6 +7,7 @@
  * walk outlasts.
  */
 import { type BpfMap, type BpfObject, limits, enums, structs } from '@plumbline/bpf';
+import type { FileIdentity } from '../processes/executables.ts';
 import type { KernelMapping, KernelMappingKind } from '../processes/kernel-mappings.ts';
 import type { UnwindSegment } from '../unwind-table/encode.ts';
 import { type Room, ShardAllocator } from './shard-allocator.ts';
@@ -47,6 +48,7 @@ export class Tables {
   readonly #segments: BpfMap;
   readonly #processes: BpfMap;
   readonly #policies: BpfMap;
+  readonly #files: BpfMap;
   readonly #shards: BpfMap;
   readonly #newShard: (number: number) => BpfMap;
   readonly #inner: BpfMap[] = [];
@@ -58,6 +60,7 @@ export class Tables {
   readonly #runRooms = new Map<Run, Room>();
   readonly #runOf = new WeakMap<readonly KernelMapping[], Run>();
   readonly #written = new Map<number, Written>();
+  readonly #fileRuns = new Map<string, Run>();
   /** Room that rests, oldest first: when it may be used again, and how to give it back. */
   readonly #resting: { readonly until: number; readonly give: () => void }[] = [];
 
@@ -66,6 +69,7 @@ export class Tables {
     this.#segments = object.map('segments');
     this.#processes = object.map('processes');
     this.#policies = object.map('policies');
+    this.#files = object.map('files');
     this.#shards = object.map('shards');
     this.#newShard = newShard;
     this.#rooms = new ShardAllocator(limits.SHARD_SIZE, limits.MAX_SHARDS);
@@ -158,6 +162,33 @@ export class Tables {
     this.#processes.delete(tgid);
   }
 
+  setFile(identity: FileIdentity, list: readonly KernelMapping[]): void {
+    if (this.#fileRuns.size >= limits.MAX_FILES) return; // walked once the process is known, then
+    const run = this.#writeRun(list);
+    if (!run) return;
+    run.users++;
+    const key = fileKey(identity);
+    const { size, offsets } = structs.file_tables;
+    const value = new DataView(new ArrayBuffer(size));
+    value.setUint32(offsets.first, run.first, true);
+    value.setUint32(offsets.count, run.count, true);
+    this.#files.update(key, new Uint8Array(value.buffer));
+    const name = key.toString('hex');
+    const before = this.#fileRuns.get(name);
+    this.#fileRuns.set(name, run);
+    if (before) this.#leave(before);
+  }
+
+  deleteFile(identity: FileIdentity): void {
+    const key = fileKey(identity);
+    const name = key.toString('hex');
+    const run = this.#fileRuns.get(name);
+    if (!run) return;
+    this.#files.delete(key);
+    this.#fileRuns.delete(name);
+    this.#leave(run);
+  }
+
   setPolicy(number: number, policy: KernelPolicy): void {
     const { size, offsets } = structs.policy;
     const value = new DataView(new ArrayBuffer(size));
@@ -220,6 +251,16 @@ export class Tables {
     while (ready < this.#resting.length && this.#resting[ready].until <= now) ready++;
     for (const { give } of this.#resting.splice(0, ready)) give();
   }
+}
+
+/** A `struct file_key`. */
+function fileKey({ major, minor, inode, inodeGeneration }: FileIdentity): Buffer {
+  const { size, offsets } = structs.file_key;
+  const key = new DataView(new ArrayBuffer(size));
+  key.setBigUint64(offsets.inode, inode, true);
+  key.setUint32(offsets.device, major * 2 ** 20 + minor, true); // MKDEV of include/linux/kdev_t.h
+  key.setUint32(offsets.inode_generation, inodeGeneration, true);
+  return Buffer.from(key.buffer);
 }
 
 function align16(bytes: number): number {
