@@ -21,8 +21,9 @@ struct Slot {
 class Batch {
  public:
   explicit Batch(const Slot& slot) : slot_(slot) { slot_.offsets[0] = 0; }
-  // Whether a record can be taken by an empty batch.
-  bool can_ever_hold(size_t size) const { return align8(size) <= slot_.records_size; }
+  // Size of the largest record that an empty batch can take.
+  size_t capacity() const { return slot_.records_size; }
+  bool can_ever_hold(size_t size) const { return align8(size) <= capacity(); }
   bool fits(size_t size) const { return count_ + 1 < slot_.offsets_size && align8(size) <= slot_.records_size - used_; }
   // Room for a record of `size` bytes, which fits. Each record starts at a multiple of 8.
   uint8_t* append(size_t size) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The consumer's side of a BPF ring buffer (kernel/bpf/ringbuf.c), walked without libbpf: its consumer publishes a position per record,
-// this one per batch.
+// The consumer's side of a BPF ring buffer (kernel/bpf/ringbuf.c), walked without libbpf: its consumer publishes a position per
+// record and keeps the data mapped twice, this one publishes per batch and maps what it reads while it reads, so that a ring of
+// many megabytes is not counted as this process's memory.
 #ifndef PLUMBLINE_BPF_RING_H
 #define PLUMBLINE_BPF_RING_H
 
@@ -15,9 +16,10 @@ class BpfRing {
     uint64_t records = 0, bytes = 0, discarded = 0, oversized = 0;
   };
   enum class Stop {
-    kEnd,   // all up to the end was taken
-    kBusy,  // a record is reserved but not yet submitted
-    kFull,  // the batch holds no more
+    kEnd,     // all up to the end was taken
+    kBusy,    // a record is reserved but not yet submitted
+    kFull,    // the batch holds no more
+    kFailed,  // the data could not be mapped; another time it may
   };
 
   // `size` is the map's max_entries, in bytes.
@@ -32,12 +34,14 @@ class BpfRing {
   Stop drain(uint64_t end, Batch& batch, Counts& counts);
 
  private:
+  // Moves the records that lie wholly in the mapped window, from `position` on.
+  Stop walk(const uint8_t* window, uint64_t window_size, uint64_t& position, Batch& batch, Counts& counts);
+
   FileDescriptor map_;
   const size_t size_;
   const size_t page_;
-  uint64_t* consumer_ = nullptr;         // a page, writable
-  const uint64_t* producer_ = nullptr;   // a page, read-only, followed by the data twice in a row
-  const uint8_t* data_ = nullptr;
+  uint64_t* consumer_ = nullptr;        // a page, writable
+  const uint64_t* producer_ = nullptr;  // a page, read-only; the data follow it in the map's file, twice in a row
 };
 
 }  // namespace plumbline

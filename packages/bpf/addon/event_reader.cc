@@ -322,10 +322,8 @@ class EventReader final : public Handle {
 
     if (ring_ && ring_->consumed() < ring_end) {
       BpfRing::Counts counts;
-      BpfRing::Stop ring_stop = BpfRing::Stop::kEnd;
       fill_slots(Message::kRing, [&](Batch& batch) {
-        ring_stop = ring_->drain(ring_end, batch, counts);
-        return ring_stop != BpfRing::Stop::kFull;
+        return ring_->drain(ring_end, batch, counts) != BpfRing::Stop::kFull;
       });
       statistics.ring_records += counts.records;
       statistics.ring_bytes += counts.bytes;

@@ -31,6 +31,15 @@ describe('BpfError', () => {
     ['no hardware event', { operation: 'perf_event_open', errno: 2 }, /use the CPU clock/],
     ['no memory', { operation: 'create map x', errno: 12 }, /make the maps smaller/],
     ['no system call', { operation: 'create map x', errno: 38 }, /CONFIG_BPF_SYSCALL/],
+    [
+      'library missing',
+      {
+        operation: 'load addon.node',
+        code: 'ADDON_MISSING',
+        detail: 'libbpf.so.1: cannot open shared object file: No such file or directory',
+      },
+      /install libbpf1/,
+    ],
     ['addon missing', { operation: 'find addon.node', code: 'ADDON_MISSING', detail: 'not there' }, /build:addon/],
   ];
   for (const [name, options, pattern] of advice) {

@@ -125,7 +125,10 @@ function missingCapabilities(): string | undefined {
 }
 
 function advise(error: Required<Pick<BpfErrorOptions, 'operation' | 'errno'>> & BpfErrorOptions): string {
-  const { code, operation, libbpfLog = '', verifierLog = '' } = error;
+  const { code, operation, detail = '', libbpfLog = '', verifierLog = '' } = error;
+  if (code === 'ADDON_MISSING' && /shared object file|version `/.test(detail)) {
+    return 'install libbpf1, libelf1 and zlib1g of this system, and build the addon on it';
+  }
   if (code === 'ADDON_MISSING') return 'build it with `pnpm --filter @plumbline/bpf build:addon`';
   if (/failed to find valid kernel BTF|Error loading vmlinux BTF|kernel BTF is missing/.test(libbpfLog)) {
     return 'the kernel has no BTF (CONFIG_DEBUG_INFO_BTF); boot one that has, or give `btfPath`, a BTF file made for this kernel';
