@@ -50,7 +50,13 @@ export function isEmptySelector(selector: LabelSelector | undefined): boolean {
 
 /** Whether `labels` satisfy every requirement; an absent or empty selector matches everything. */
 export function matchesSelector(selector: LabelSelector | undefined, labels: Labels): boolean {
-  return requirements(selector).every((requirement) => matchesRequirement(requirement, labels));
+  return compileSelector(selector)(labels);
+}
+
+/** The same for matching one selector with many labels. */
+export function compileSelector(selector: LabelSelector | undefined): (labels: Labels) => boolean {
+  const all = requirements(selector);
+  return (labels) => all.every((requirement) => matchesRequirement(requirement, labels));
 }
 
 /** All requirements of a selector in one form: `matchLabels` are In with one value. */

@@ -28,7 +28,14 @@ const namespaces: NamespaceView[] = [
 
 function policy(name: string, spec: object, at = '2026-01-01T00:00:00Z'): EffectivePolicy {
   const parsed = ProfilingPolicySpec.parse(spec);
-  return { name, uid: `uid-${name}`, creationTimestamp: at, revision: policyRevision(parsed), spec: parsed };
+  return {
+    name,
+    uid: `uid-${name}`,
+    creationTimestamp: at,
+    revision: policyRevision(parsed),
+    spec: parsed,
+    selectsNode: () => true,
+  };
 }
 
 const compile = (policies: EffectivePolicy[]) => policies.map((item) => compilePolicy(item, namespaces, limits));

@@ -17,6 +17,8 @@ export interface Override {
 
 export interface Merged {
   spec: NodeProfilingConfigSpec;
+  /** uids of the policies that have a rule. */
+  uids: ReadonlySet<string>;
   overrides: Override[];
 }
 
@@ -67,7 +69,8 @@ export function mergePolicies(policies: Iterable<CompiledPolicy>, limits: Limits
     rules,
   };
   spec.configHash = configHash(spec);
-  return { spec, overrides: [...overrides, ...strategyOverrides(kept, strategy), ...podOverrides(kept)] };
+  const uids = new Set(rules.map(({ policy }) => policy.uid));
+  return { spec, uids, overrides: [...overrides, ...strategyOverrides(kept, strategy), ...podOverrides(kept)] };
 }
 
 /** Leaves out what the node cannot hold: another event than the first policy's, too many rules, too many exports. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which of several policies decides. */
-import type { ProfilingPolicySpec } from '@plumbline/api';
+import type { Labels, ProfilingPolicySpec } from '@plumbline/api';
 
 /** One revision of a policy, as it takes part in the merge. */
 export interface EffectivePolicy {
@@ -11,6 +11,8 @@ export interface EffectivePolicy {
   /** Hash of `spec`. */
   revision: string;
   spec: ProfilingPolicySpec;
+  /** Whether `spec.nodeSelector` selects a node with these labels. */
+  selectsNode: (labels: Labels) => boolean;
 }
 
 /** Orders policies: higher priority first, then the older one, then by name. A total order, so the merge has one result. */

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A policy as the operator works on it: what it asks for now, what was good before, and who has been given it. */
+import { compileSelector, ProfilingPolicySpec, policyRevision, problemsOf, type RolloutStatus } from '@plumbline/api';
+import type { EffectivePolicy } from './merge/precedence.ts';
+import type { Release } from './rollout/node-state.ts';
+import type { PolicyView } from './views.ts';
+
+export interface PolicyState {
+  view: PolicyView;
+  /** Undefined where the spec does not fit the schema. */
+  current: EffectivePolicy | undefined;
+  problem: { reason: string; message: string } | undefined;
+  /** The last revision that was rolled out fully. */
+  lastGood: EffectivePolicy | undefined;
+  rollout: RolloutStatus | undefined;
+  paused: boolean;
+  /** Nodes that were given the current revision, by name. */
+  released: Map<string, Release>;
+  /** When the status was last written, on the clock. */
+  writtenAt: number | undefined;
+}
+
+export function policyState(view: PolicyView): PolicyState {
+  const parsed = ProfilingPolicySpec.safeParse(view.spec);
+  const problem = parsed.success
+    ? undefined
+    : { reason: 'InvalidSpec', message: problemsOf(parsed.error, 'spec').join('; ').slice(0, 1024) };
+  return {
+    view,
+    current: parsed.success ? effective(view, parsed.data) : undefined,
+    problem,
+    lastGood: lastGood(view),
+    rollout: view.status.rollout,
+    paused: parsed.success && parsed.data.paused,
+    released: new Map(),
+    writtenAt: undefined,
+  };
+}
+
+function effective({ name, uid, creationTimestamp }: PolicyView, spec: ProfilingPolicySpec): EffectivePolicy {
+  const selectsNode = compileSelector(spec.nodeSelector);
+  return { name, uid, creationTimestamp, revision: policyRevision(spec), spec, selectsNode };
+}
+
+/** From the status; one that no longer fits the schema cannot be gone back to. */
+function lastGood(view: PolicyView): EffectivePolicy | undefined {
+  const parsed = ProfilingPolicySpec.safeParse(view.status.lastGood?.spec);
+  return parsed.success ? effective(view, parsed.data) : undefined;
+}

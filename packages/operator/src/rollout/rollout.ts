@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * How a revision of a policy reaches its nodes: canaries first, then a sliding window, stopped by failures. Pure: what is
+ * known of the nodes in, what to do out. It keeps no list of its own; which nodes have the revision is read from their
+ * objects, so that the next leader goes on where the last one stopped.
+ */
+import { type ProfilingPolicySpec, parseDuration, type RolloutStatus, scaled } from '@plumbline/api';
+import type { NodeState } from './node-state.ts';
+
+export interface RolloutNode {
+  name: string;
+  state: NodeState;
+  /** An agent reports there. Only for nodes that wait; the others' state says it. */
+  reporting: boolean;
+}
+
+export interface RolloutInput {
+  settings: ProfilingPolicySpec['rollout'];
+  paused: boolean;
+  revision: string;
+  previous: RolloutStatus | undefined;
+  /** Targeted nodes in release order. */
+  nodes: readonly RolloutNode[];
+  now: Date;
+}
+
+export interface RolloutDecision {
+  status: RolloutStatus;
+  /** Names of nodes to give the revision to. */
+  release: string[];
+  /** Look again after so many milliseconds, even if nothing is heard. */
+  againAfterMs?: number;
+}
+
+/** The next step. Taking it twice, or with an older view of the nodes, does no harm. */
+export function advanceRollout(input: RolloutInput): RolloutDecision {
+  const status = current(input);
+  if (status.phase === 'Complete' || status.phase === 'Failed' || status.phase === 'RolledBack')
+    return { status, release: [] };
+  const canaries = canariesOf(input);
+  const stopped = stop(input, status.phase === 'Rolling' ? input.nodes : canaries, status);
+  if (stopped) return { status: stopped, release: [] };
+  if (input.paused) return { status, release: [] };
+  switch (status.phase) {
+    case 'Canary':
+      return canaryStep(input, status, canaries);
+    case 'CanaryPause':
+      return pauseStep(input, status, canaries);
+    case 'Rolling':
+      return rollingStep(input, status);
+  }
+}
+
+/** The status to go on from: a new one when the revision is new. */
+function current({ previous, revision, settings, now }: RolloutInput): RolloutStatus {
+  if (previous?.revision === revision) return previous;
+  return { revision, phase: settings.canary ? 'Canary' : 'Rolling', startedAt: timestamp(now) };
+}
+
+/** The first few nodes in release order that have an agent, so that somebody can say how it went. */
+function canariesOf({ settings, nodes }: RolloutInput): RolloutNode[] {
+  if (!settings.canary) return [];
+  const able = nodes.filter(({ state, reporting }) => reporting && state.kind !== 'notReporting');
+  return able.slice(0, Math.ceil((settings.canary.percent / 100) * able.length));
+}
+
+function stop(
+  { settings, now }: RolloutInput,
+  among: readonly RolloutNode[],
+  status: RolloutStatus,
+): RolloutStatus | undefined {
+  const failed = among.filter(({ state }) => state.kind === 'failed');
+  const allowed = scaled(settings.maxFailed, among.length, Math.floor);
+  if (failed.length <= allowed) return undefined;
+  const first = failed[0];
+  const why = first.state.kind === 'failed' ? `${first.state.reason}: ${first.state.message}` : '';
+  const message = `${failed.length} of ${among.length} nodes failed, ${allowed} allowed; ${first.name}: ${why}`.slice(
+    0,
+    1024,
+  );
+  const phase = settings.onFailure === 'Rollback' ? 'RolledBack' : 'Failed';
+  return { ...status, phase, completedAt: timestamp(now), message };
+}
+
+function canaryStep(input: RolloutInput, status: RolloutStatus, canaries: RolloutNode[]): RolloutDecision {
+  const release = window(input, canaries);
+  if (release.length > 0 || canaries.some(isUnsettled)) return { status, release, againAfterMs: deadline(input) };
+  return pauseStep(input, { ...status, phase: 'CanaryPause', canaryHealthySince: timestamp(input.now) }, canaries);
+}
+
+function pauseStep(input: RolloutInput, status: RolloutStatus, canaries: RolloutNode[]): RolloutDecision {
+  const pause = parseDuration(input.settings.canary?.pause ?? '0s');
+  const since = Date.parse(status.canaryHealthySince ?? status.startedAt);
+  const left = since + pause - input.now.getTime();
+  // A canary that was replaced meanwhile is a new one: it has to prove itself too.
+  if (canaries.some(isUnsettled))
+    return canaryStep(input, { ...status, phase: 'Canary', canaryHealthySince: undefined }, canaries);
+  if (left > 0 && canaries.length > 0) return { status, release: [], againAfterMs: Math.min(left, pause) };
+  return rollingStep(input, { ...status, phase: 'Rolling' });
+}
+
+function rollingStep(input: RolloutInput, status: RolloutStatus): RolloutDecision {
+  const release = window(input, input.nodes);
+  if (release.length > 0 || input.nodes.some(isUnsettled)) return { status, release, againAfterMs: deadline(input) };
+  return { status: { ...status, phase: 'Complete', completedAt: timestamp(input.now) }, release: [] };
+}
+
+/** Nodes to release now: as many as may be unavailable. Nodes without an agent wait for nobody. */
+function window({ settings, nodes }: RolloutInput, among: readonly RolloutNode[]): string[] {
+  const inFlight = nodes.filter(({ state }) => state.kind === 'inFlight').length;
+  let free = Math.max(1, scaled(settings.maxUnavailable, nodes.length, Math.ceil)) - inFlight;
+  const release: string[] = [];
+  for (const { name, state, reporting } of among) {
+    if (state.kind !== 'waiting') continue;
+    if (reporting && free-- <= 0) continue;
+    release.push(name);
+  }
+  return release;
+}
+
+function isUnsettled({ state }: RolloutNode): boolean {
+  return state.kind === 'waiting' || state.kind === 'inFlight';
+}
+
+function deadline({ settings }: RolloutInput): number {
+  return parseDuration(settings.progressDeadline) + 1_000;
+}
+
+/** metav1.Time: whole seconds. */
+export function timestamp(date: Date): string {
+  return `${date.toISOString().slice(0, 19)}Z`;
+}

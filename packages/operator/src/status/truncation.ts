@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Completeness of one policy's stacks over all nodes. */
+import type { NodePolicyView } from '../views.ts';
+
+export interface TruncationSummary {
+  samples: number;
+  /** Truncated share of the samples; 0 without any. */
+  ratio: number;
+  /** Rounded to four places. */
+  ratioText: string;
+  baselineText: string | undefined;
+  worstWorkload: string | undefined;
+  topReason: string | undefined;
+  degradedNodes: number;
+  worstNode: string | undefined;
+}
+
+/** Samples below which a single node is not called the worst. */
+const MIN_NODE_SAMPLES = 20;
+
+export function summarizeTruncation(nodes: Iterable<{ node: string; policy: NodePolicyView }>): TruncationSummary {
+  let samples = 0;
+  let truncated = 0;
+  let degradedNodes = 0;
+  let baselineSum = 0;
+  let baselineWeight = 0;
+  let worst: { node: string; ratio: number; truncated: number } | undefined;
+  const reasons = new Map<string, number>();
+  const workloads = new Map<string, number>();
+  for (const { node, policy } of nodes) {
+    samples += policy.samples;
+    truncated += policy.truncated;
+    if (policy.bucket === 'Degraded') degradedNodes += 1;
+    if (policy.baselineRatio !== undefined) {
+      baselineSum += policy.baselineRatio * policy.samples;
+      baselineWeight += policy.samples;
+    }
+    if (policy.topReason) add(reasons, policy.topReason, policy.truncated);
+    if (policy.worstWorkload) add(workloads, policy.worstWorkload, policy.truncated);
+    const ratio = policy.truncated / Math.max(1, policy.samples);
+    if (policy.samples >= MIN_NODE_SAMPLES && policy.truncated > 0 && (!worst || ratio > worst.ratio)) {
+      worst = { node, ratio, truncated: policy.truncated };
+    }
+  }
+  const ratio = samples > 0 ? truncated / samples : 0;
+  return {
+    samples,
+    ratio,
+    ratioText: ratioText(ratio),
+    baselineText: baselineWeight > 0 ? ratioText(baselineSum / baselineWeight) : undefined,
+    worstWorkload: largest(workloads),
+    topReason: largest(reasons),
+    degradedNodes,
+    worstNode: worst?.node,
+  };
+}
+
+function add(counts: Map<string, number>, key: string, count: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + count);
+}
+
+/** The key with the highest count; of equal ones the first by name, so that nothing depends on order. */
+function largest(counts: Map<string, number>): string | undefined {
+  return [...counts].filter(([, count]) => count > 0).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))[0]?.[0];
+}
+
+/** At most four decimal places, without zeros at the end: `0.0042`, `0`, `1`. */
+export function ratioText(ratio: number): string {
+  return String(Number(Math.min(1, ratio).toFixed(4)));
+}
+
+/** Two significant digits: figures in a status are for people and must not change with every report. */
+export function roughly(count: number): number {
+  return Number(count.toPrecision(2));
+}
