@@ -35,10 +35,10 @@ export function demangleRustLegacy(name: string): string | undefined {
 
 function unescapeIdentifier(identifier: string): string {
   const text = identifier.startsWith('_$') ? identifier.slice(1) : identifier;
-  return text.replaceAll(/\.\.|\$([A-Z]{1,2}|u[0-9a-f]{1,6})\$/g, (whole, escape: string | undefined) => {
-    if (escape === undefined) return '::';
-    const code = escape.startsWith('u') ? Number.parseInt(escape.slice(1), 16) : -1;
-    if (code < 0) return ESCAPES[escape] ?? whole;
+  return text.replaceAll(/\.\.|\$([A-Z]{1,2}|u[0-9a-f]{1,6})\$/g, (whole, letters: string | undefined) => {
+    if (letters === undefined) return '::';
+    const code = letters.startsWith('u') ? Number.parseInt(letters.slice(1), 16) : -1;
+    if (code < 0) return ESCAPES[letters] ?? whole;
     const isPrintable = code >= 0x20 && code !== 0x7f && code <= 0x10ffff && !(code >= 0xd800 && code < 0xe000);
     return isPrintable ? String.fromCodePoint(code) : whole;
   });

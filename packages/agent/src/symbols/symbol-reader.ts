@@ -16,7 +16,8 @@ export class SymbolReader {
   /** Rejects with what is wrong with the file, or when the thread died of it. */
   read(request: Omit<SymbolRequest, 'id'>): Promise<ElfSymbols> {
     clearTimeout(this.#idle);
-    const worker = (this.#worker ??= this.#start());
+    this.#worker ??= this.#start();
+    const worker = this.#worker;
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
