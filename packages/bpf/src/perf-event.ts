@@ -47,7 +47,10 @@ export interface PerfEventOptions {
   sideBand?: boolean;
 }
 
-/** Size of the attributes in kernel 4.1 (PERF_ATTR_SIZE_VER5): all that is used here, understood by every kernel since. */
+/**
+ * Size of the attributes in kernel 4.1 (PERF_ATTR_SIZE_VER5): all that is used here, understood by every kernel
+ * since.
+ */
 const ATTRIBUTES_SIZE = 112;
 
 /** Bit numbers of the flags in perf_event_attr. */
@@ -133,22 +136,33 @@ function checkPeriod(what: string, value: number): void {
     throw new RangeError(`${what} must be a positive integer, not ${value}`);
 }
 
+function isClock(event: PerfEventOptions['event']): boolean {
+  const [type, config] = typeof event === 'string' ? PERF_EVENTS[event] : [event.type, Number(event.config)];
+  return type === TYPE_SOFTWARE && (config === PERF_EVENTS.cpuClock[1] || config === PERF_EVENTS.taskClock[1]);
+}
+
 export class PerfEvent {
   /** For programs and readers of this package. */
   readonly handle: PerfEventHandle;
   readonly #byFrequency: boolean;
+  readonly #isClock: boolean;
 
-  private constructor(handle: PerfEventHandle, byFrequency: boolean) {
+  private constructor(handle: PerfEventHandle, byFrequency: boolean, isClock: boolean) {
     this.handle = handle;
     this.#byFrequency = byFrequency;
+    this.#isClock = isClock;
   }
 
-  /** @throws BpfError if the kernel refuses it (`ENOENT`: no such event on this machine, `ENODEV`: the CPU is offline, `ESRCH`: no such pid) */
+  /**
+   * @throws BpfError if the kernel refuses it (`ENOENT`: no such event on this machine, `ENODEV`: the CPU is offline,
+   * `ESRCH`: no such pid)
+   */
   static open(options: PerfEventOptions): PerfEvent {
     checkOptions(options);
-    const { frequencyHz, pid = -1, cpu = -1 } = options;
+    const { event, frequencyHz, pid = -1, cpu = -1 } = options;
     try {
-      return new PerfEvent(native().perfEventOpen(encodeAttributes(options), pid, cpu), frequencyHz !== undefined);
+      const handle = native().perfEventOpen(encodeAttributes(options), pid, cpu);
+      return new PerfEvent(handle, frequencyHz !== undefined, isClock(event));
     } catch (error) {
       throw error instanceof BpfError ? explainRate(error, frequencyHz) : error;
     }
@@ -170,7 +184,9 @@ export class PerfEvent {
   setFrequency(frequencyHz: number): void {
     checkPeriod('frequencyHz', frequencyHz);
     if (!this.#byFrequency) throw new TypeError('the event was opened by period');
-    this.#setPeriod(frequencyHz, frequencyHz);
+    // The kernel turns the frequency of a clock into a period when it opens it (perf_swevent_init_hrtimer) and takes what
+    // it is given later as one: nanoseconds. Given hertz, the clock would fire as fast as it can.
+    this.#setPeriod(this.#isClock ? Math.round(1e9 / frequencyHz) : frequencyHz, frequencyHz);
   }
 
   /** For an event that was opened by period. */

@@ -65,7 +65,11 @@ describe('PerfEvent', needsBpf(), () => {
     const link = object.program('count_hits').attachPerfEvent(event);
     event.enable();
     event.setFrequency(2000);
-    burn(() => hits() >= 50, 'the new frequency holds');
+    const [hitsBefore, nsBefore] = [hits(), event.read()];
+    burn(() => hits() >= hitsBefore + 50, 'the new frequency holds');
+    // Against the event's own clock: it fires as often as asked, and not as often as it can.
+    const expected = ((event.read() - nsBefore) / 1e9) * 2000;
+    assert.ok(hits() - hitsBefore <= 2 * expected, `${hits() - hitsBefore} hits where ${expected} were asked for`);
     assert.throws(() => event.setPeriod(1000), { name: 'TypeError' });
     assert.throws(() => event.setFrequency(0), { name: 'RangeError' });
     link.close();
