@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Brings records from the BPF ring buffer and from perf's side band to JavaScript, in batches, by a thread of the addon.
+ * Brings records from the BPF ring buffer and from perf's side band to JavaScript, in batches, by a thread of the
+ * addon.
  *
- * Order: side-band records come sorted by time across CPUs, and everything that the side band said before a ring record was
- * submitted is delivered before that record.
+ * Order: side-band records come sorted by time across CPUs, and everything that the side band said before a ring
+ * record was submitted is delivered before that record.
  */
 import { CpuEvents } from './cpu-events.ts';
 import { BpfError } from './errors.ts';
@@ -13,7 +14,10 @@ import { native, type ReaderHandle, type ReaderStatistics } from './native.ts';
 /** Records in a buffer that belongs to the receiver until it has returned, or its promise has settled. */
 export interface EventBatch {
   readonly kind: 'ring' | 'sideBand';
-  /** Record `i` is `records[offsets[i]] .. records[offsets[i + 1]]`, the last up to 7 bytes being padding. Starts are multiples of 8. */
+  /**
+   * Record `i` is `records[offsets[i]] .. records[offsets[i + 1]]`, the last up to 7 bytes being padding. Starts are
+   * multiples of 8.
+   */
   readonly records: Buffer;
   /** Over the same bytes as `records`. */
   readonly view: DataView;
@@ -26,8 +30,9 @@ export interface EventReaderOptions {
   /** A ring-buffer map. */
   ring?: BpfMap;
   /**
-   * Read perf's side band of all CPUs: execs, forks, exits, executable mappings; see `decodeSideBand`. `pages`: size of each
-   * CPU's ring in pages of 4 KiB, a power of two; default 16. All rings together should fit kernel.perf_event_mlock_kb a CPU.
+   * Read perf's side band of all CPUs: execs, forks, exits, executable mappings; see `decodeSideBand`. `pages`: size
+   * of each CPU's ring in pages of 4 KiB, a power of two; default 16. All rings together should fit
+   * kernel.perf_event_mlock_kb a CPU.
    */
   sideBand?: boolean | { pages?: number };
   /** Buffers are given back when this returns or its promise settles; what it throws is an uncaught exception. */
@@ -120,7 +125,10 @@ export class EventReader {
     }
   }
 
-  /** Reads from now on. Keeps the process alive until `close` or `unref`. @throws BpfError if the kernel refuses a ring */
+  /**
+   * Reads from now on. Keeps the process alive until `close` or `unref`.
+   * @throws BpfError if the kernel refuses a ring
+   */
   static open(options: EventReaderOptions): EventReader {
     return new EventReader(options);
   }
@@ -158,8 +166,8 @@ export class EventReader {
   }
 
   /**
-   * Resolves when everything that was in the rings at the call has been received: `true`; or `false` after `timeoutMs`, when a
-   * record is reserved but not submitted, or the receiver holds all buffers.
+   * Resolves when everything that was in the rings at the call has been received: `true`; or `false` after
+   * `timeoutMs`, when a record is reserved but not submitted, or the receiver holds all buffers.
    */
   async flush({ timeoutMs = 1000 } = {}): Promise<boolean> {
     if (this.#state === 'closed')
@@ -170,7 +178,7 @@ export class EventReader {
     const id = this.#nextFlush++;
     this.#flushes.set(id, resolve);
     native().readerFlush(this.#handle, id, timeoutMs);
-    const complete = await promise;
+    const complete = await keepAlive(promise);
     if (complete) await Promise.allSettled(this.#receiving);
     return complete;
   }
@@ -201,7 +209,7 @@ export class EventReader {
       await this.flush({ timeoutMs });
       this.#end();
     }
-    await this.#closed.promise;
+    await keepAlive(this.#closed.promise);
     await Promise.allSettled(this.#receiving);
   }
 
@@ -209,5 +217,15 @@ export class EventReader {
     this.#state = 'closed';
     native().close(this.#handle); // joins the thread; `closed` is its last message
     this.#sideBand?.close();
+  }
+}
+
+/** A reader after `unref` does not keep the process alive; one that is waited for must. */
+async function keepAlive<T>(promise: Promise<T>): Promise<T> {
+  const timer = setInterval(() => {}, 2 ** 30);
+  try {
+    return await promise;
+  } finally {
+    clearInterval(timer);
   }
 }
