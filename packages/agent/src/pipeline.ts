@@ -40,10 +40,15 @@ export interface PipelineOptions {
   readonly symbolizer: FrameSymbolizer;
   /** Attributes that name the workload of a process: container, pod, ... (metadata/). Asked once per image. */
   readonly describe: (image: ProcessImage) => Attributes;
-  /** Mark truncated stacks by a root frame, so that no flame graph shows them as whole. */
-  readonly markTruncated: boolean;
   /** Forgets which stacks were sent (session). */
   readonly onNewEpoch: () => void;
+}
+
+export interface BuildOptions {
+  /** Mark truncated stacks by a root frame, so that no flame graph shows them as whole. */
+  readonly markTruncated: boolean;
+  /** Added to the attributes of every process. */
+  readonly resource?: Attributes;
 }
 
 /** Distinct stacks after which a new epoch begins, which bounds the memory that they take. */
@@ -52,7 +57,6 @@ const MAX_STACKS = 20_000;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #samples = new Aggregator();
-  readonly #described = new WeakMap<ProcessImage, Attributes>();
   /** Records that no program of ours writes, and side-band records of a form that is not known. */
   malformed = 0;
   sideBandLost = 0;
@@ -102,7 +106,7 @@ export class Pipeline {
   }
 
   /** Symbolizes counted stacks into a profile. */
-  async build(counts: readonly StackCount[], profile: Profile): Promise<void> {
+  async build(counts: readonly StackCount[], profile: Profile, options: BuildOptions): Promise<void> {
     const { symbolizer, processes } = this.#options;
     const images = new Set<ProcessImage>();
     const executables = new Set<Executable>();
@@ -117,10 +121,16 @@ export class Pipeline {
     }
     await symbolizer.prepare(executables, images);
     const frames = new ProfileFrames(profile, symbolizer);
-    for (const count of counts) this.#addStack(profile, frames, count, processes.image(count.stack.tgid, count.stack.generation));
+    for (const count of counts) this.#addStack(profile, frames, count, processes.image(count.stack.tgid, count.stack.generation), options);
   }
 
-  #addStack(profile: Profile, frames: ProfileFrames, { stack, threads }: StackCount, image: ProcessImage | undefined): void {
+  #addStack(
+    profile: Profile,
+    frames: ProfileFrames,
+    { stack, threads }: StackCount,
+    image: ProcessImage | undefined,
+    options: BuildOptions,
+  ): void {
     const reason = reasonNames[stack.reason] ?? 'internal_error';
     const outcome = outcomeNames[stack.reason] ?? 'truncated';
     const handles: FrameHandle[] = [];
@@ -129,9 +139,9 @@ export class Pipeline {
       const call = stack.userFlags[i] & EXACT ? stack.user[i] : stack.user[i] - 1;
       handles.push(image ? frames.user(image, call) : frames.unknown(call));
     }
-    if (outcome === 'truncated' && this.#options.markTruncated) handles.push(profile.internTruncatedRoot(reason));
+    if (outcome === 'truncated' && options.markTruncated) handles.push(profile.internTruncatedRoot(reason));
     const handle = profile.stacks.internLeafFirst(handles);
-    const resource = this.#resource(profile, stack, image);
+    const resource = this.#resource(profile, stack, image, options.resource);
     for (const [tid, { comm, count }] of threads)
       profile.addSample(
         resource,
@@ -148,13 +158,14 @@ export class Pipeline {
     for (const [, { count }] of threads) profile.countOutcome(outcome, reason, count);
   }
 
-  #resource(profile: Profile, stack: Stack, image: ProcessImage | undefined): AttributeSetHandle {
-    let attributes = image && this.#described.get(image);
-    if (!attributes) {
-      attributes = image ? this.#options.describe(image) : { [ATTRIBUTE.processPid]: stack.tgid };
-      if (image) this.#described.set(image, attributes);
-    }
-    return profile.attributes.internSet(attributes);
+  #resource(
+    profile: Profile,
+    stack: Stack,
+    image: ProcessImage | undefined,
+    more: Attributes | undefined,
+  ): AttributeSetHandle {
+    const attributes = image ? this.#options.describe(image) : { [ATTRIBUTE.processPid]: stack.tgid };
+    return profile.attributes.internSet(more ? { ...more, ...attributes } : attributes);
   }
 }
 

@@ -17,7 +17,6 @@ export interface ProfilerOptions {
   readonly defaultPolicy: number;
   readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
   readonly describe: (image: ProcessImage) => Attributes;
-  readonly markTruncated: boolean;
   readonly log: Logger;
 }
 
@@ -62,7 +61,6 @@ export class Profiler {
       processes: this.processes,
       symbolizer: this.symbolizer,
       describe: options.describe,
-      markTruncated: options.markTruncated,
       onNewEpoch: () => this.session.beginEpoch(),
     });
     this.#timers.push(setInterval(() => this.#housekeep(), HOUSEKEEPING_MS).unref());

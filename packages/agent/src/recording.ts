@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One recording: from a target to a profile, for so long. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { constants } from 'node:os';
-import type { Writable } from 'node:stream';
 import { systemClock } from './clock.ts';
+import { AgentError } from './errors.ts';
 import { silentLogger } from './log.ts';
+import { readProcessIdentity } from './metadata/process-identity.ts';
 import type { ProcessImage } from './processes/process-image.ts';
 import { listDescendants } from './processes/proc-fs.ts';
 import { ATTRIBUTE } from './profile/attribute-names.ts';
@@ -21,6 +19,7 @@ import type {
 } from './recording-options.ts';
 import { rawStacks } from './raw-stack.ts';
 import type { StackCount } from './samples/aggregate.ts';
+import { StoppedCommand } from './stopped-command.ts';
 
 /** The one policy of a recording. */
 const SELECTED = 1;
@@ -44,26 +43,29 @@ export async function record(
     defaultPolicy: everything ? SELECTED : 0,
     selectPolicy: (tgid, parent) => (everything || selected.has(tgid) || parent?.policy === SELECTED ? SELECTED : 0),
     describe,
-    markTruncated: true,
     log: silentLogger,
   });
   const { session, processes, pipeline } = profiler;
-  let command: HeldCommand | undefined;
+  let command: StoppedCommand | undefined;
   try {
     session.tables.setPolicy(SELECTED, { maxFrames: options.maxFrames, kernelStacks: true, keep: 1 });
     if (target.kind === 'command') {
-      command = holdCommand(target.argv, target.stdout);
+      command = await StoppedCommand.start(target.argv, target.stdout);
       selected.add(command.pid);
     }
     processes.scan(everything ? undefined : [...selected]);
     processes.flush();
     await untilReady(profiler, options.abort, onProgress);
 
+    if (target.kind === 'pid' && !isRunning(target.pid)) {
+      throw new AgentError('process_gone', `process ${target.pid} ended before it could be recorded`, 'start it again');
+    }
+
     const counts: StackCount[] = [];
     const startUnixNano = BigInt(Math.round(systemClock.wallMs() * 1e6));
     const begun = performance.now();
     session.start({ event: options.event, frequency: options.frequency });
-    command?.release();
+    command?.resume();
     const endedEarly = await untilEnd(options, profiler, command, begun, onProgress);
     session.stop();
     const elapsedMs = performance.now() - begun;
@@ -77,13 +79,13 @@ export async function record(
       periodNano: options.event === 'context-switches' ? 0 : Math.round(1e9 / options.frequency),
     });
     profile.durationNano = BigInt(Math.round(elapsedMs * 1e6));
-    await pipeline.build(counts, profile);
+    await pipeline.build(counts, profile, { markTruncated: true });
     const raw: RawStack[] = options.keepRawStacks
       ? counts.flatMap((count) =>
           rawStacks(count, processes.image(count.stack.tgid, count.stack.generation), profiler.symbolizer),
         )
       : [];
-    const exitCode = command && endedEarly !== 'aborted' ? await command.exit : undefined;
+    const exitCode = endedEarly === 'process_ended' ? await command?.exited : undefined;
     return {
       profile,
       counters: counters(),
@@ -95,7 +97,7 @@ export async function record(
       ...(endedEarly ? { endedEarly } : {}),
     };
   } finally {
-    command?.end();
+    await command?.terminate();
     await profiler.close();
   }
 }
@@ -131,51 +133,25 @@ async function untilReady(
 async function untilEnd(
   options: RecordOptions,
   profiler: Profiler,
-  command: HeldCommand | undefined,
+  command: StoppedCommand | undefined,
   begun: number,
   onProgress: (progress: RecordProgress) => void,
 ): Promise<RecordResult['endedEarly']> {
-  const ended = command?.exit.then(() => true as const);
+  const ended = command?.exited.then(() => true as const);
   for (;;) {
     const elapsedMs = performance.now() - begun;
     onProgress({ phase: 'recording', elapsedMs, counters: profiler.counters() });
     const left = options.durationMs - elapsedMs;
     if (options.abort.aborted) return 'aborted';
     if (left <= 0) return undefined;
-    if (options.target.kind === 'pid' && !existsSync(`/proc/${options.target.pid}`)) return 'process_ended';
+    if (options.target.kind === 'pid' && !isRunning(options.target.pid)) return 'process_ended';
     const nap = systemClock.sleep(Math.min(PROGRESS_MS, left), options.abort);
     if ((await Promise.race([nap, ...(ended ? [ended] : [])])) === true) return 'process_ended';
   }
 }
 
-interface HeldCommand {
-  readonly pid: number;
-  /** Resolves with the exit code as a shell reports it. */
-  readonly exit: Promise<number>;
-  release(): void;
-  /** Ends it, if it still runs. */
-  end(): void;
-}
-
-/** A command that has its process already but waits for `release` before it runs. */
-function holdCommand(argv: readonly string[], stdout: 'inherit' | 'stderr'): HeldCommand {
-  // The shell waits for a line and then becomes the command: the same process, known before its first instruction.
-  const child: ChildProcess = spawn('/bin/sh', ['-c', 'read -r _ <&3; exec 3<&-; exec "$@"', 'sh', ...argv], {
-    stdio: ['inherit', stdout === 'stderr' ? 2 : 'inherit', 'inherit', 'pipe'],
-  });
-  if (child.pid === undefined) throw new Error('the command could not be started');
-  const exit = new Promise<number>((resolve) => {
-    child.on('exit', (code, signal) => resolve(code ?? 128 + (signal ? constants.signals[signal] : 0)));
-    child.on('error', () => resolve(127));
-  });
-  const gate = child.stdio[3] as Writable;
-  gate.on('error', () => {}); // it ended while it waited
-  return {
-    pid: child.pid,
-    exit,
-    release: () => gate.end('\n'),
-    end: () => {
-      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-    },
-  };
+/** A process that has ended stays in /proc until its parent takes note. */
+function isRunning(pid: number): boolean {
+  const { state } = readProcessIdentity(pid) ?? {};
+  return state !== undefined && state !== 'Z' && state !== 'X';
 }

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The agent of a node: profiles as its configuration says until it is stopped.
+ *
+ * Once per report interval the counted stacks become a profile, which goes to the destinations and to the page of the
+ * last minutes. A new configuration is applied while samples go on; only another strategy needs other programs, which
+ * are loaded beside the running ones before these stop.
+ */
+import { cpus, release } from 'node:os';
+import { enableRunTimeStatistics, reasons } from '@plumbline/bpf';
+import { type NodeProfilingSpec, parseDuration } from '@plumbline/api';
+import type { AgentOptions } from './agent-options.ts';
+import { AgentMetricsFeed } from './agent-metrics.ts';
+import { systemClock } from './clock.ts';
+import type { EffectiveConfig } from './config/source.ts';
+import { AgentError } from './errors.ts';
+import { Destinations } from './exports.ts';
+import { Health } from './http/health.ts';
+import { RecentProfiles } from './http/recent-profiles.ts';
+import type { HttpServer } from './http/server.ts';
+import { AgentMetrics } from './metrics/registry.ts';
+import { Profile } from './profile/profile.ts';
+import { Profiler } from './profiler.ts';
+import type { StackCount } from './samples/aggregate.ts';
+import { Budget } from './session/budget.ts';
+import { NOT_SELECTED, Selection } from './workloads/selection.ts';
+import type { PodDirectory } from './workloads/workload.ts';
+import { Workloads } from './workloads/workloads.ts';
+
+/** How long tables of programs that run already may take before sampling begins all the same: ms. */
+const READINESS_MS = 30_000;
+/** What is still to be delivered at the end may take so long: ms. */
+const SHUTDOWN_MS = 10_000;
+
+/** What became of an interval, for those who report it (status in Kubernetes). */
+export interface IntervalReport {
+  readonly spec: NodeProfilingSpec;
+  readonly strategy: string;
+  readonly counts: readonly StackCount[];
+  readonly workloads: Workloads;
+  readonly profiler: Profiler;
+}
+
+export interface AgentExtensions {
+  /** Pods of the node; `onChange` is called when the selection may have changed. */
+  readonly pods?: PodDirectory & { onChange(listener: () => void): void };
+  readonly onInterval?: (report: IntervalReport) => void;
+  readonly onApplied?: (config: EffectiveConfig, strategy: string) => void;
+  readonly onRefused?: (config: EffectiveConfig, error: AgentError) => void;
+  readonly health?: (health: Health) => void;
+}
+
+export async function runAgent(options: AgentOptions, extensions: AgentExtensions = {}): Promise<void> {
+  const agent = new Agent(options, extensions);
+  try {
+    await agent.run();
+  } finally {
+    await agent.close();
+  }
+}
+
+class Agent {
+  readonly #options: AgentOptions;
+  readonly #extensions: AgentExtensions;
+  readonly #metrics = new AgentMetrics();
+  readonly #feed: AgentMetricsFeed;
+  readonly #health = new Health();
+  readonly #recent: RecentProfiles;
+  readonly #destinations: Destinations;
+  readonly #workloads: Workloads;
+  readonly #statistics: { close(): void };
+  #server: HttpServer | undefined;
+  #profiler: Profiler | undefined;
+  #config: EffectiveConfig | undefined;
+  #selection = new Selection([]);
+  #budget: Budget | undefined;
+  #intervalStart = 0n;
+  #intervalBegan = 0;
+  #cpu = process.cpuUsage();
+  #bpfNs = 0;
+  #reporting = false;
+
+  constructor(options: AgentOptions, extensions: AgentExtensions) {
+    this.#options = options;
+    this.#extensions = extensions;
+    this.#workloads = new Workloads(extensions.pods);
+    this.#recent = new RecentProfiles({ windowMs: options.settings.recentProfilesMs });
+    this.#destinations = new Destinations(options.settings, options.version, options.log);
+    this.#statistics = enableRunTimeStatistics();
+    this.#feed = new AgentMetricsFeed(this.#metrics, {
+      destinations: () => this.#destinations.all,
+      profiler: () => this.#profiler,
+      budget: () => this.#budget,
+      ready: () => this.#health.problems('ready').length === 0,
+      configValid: () => options.source.problem === undefined,
+      version: options.version,
+      kernel: release(),
+    });
+    this.#health.check('ready', 'configuration', () => options.source.problem ?? this.#noConfiguration());
+    this.#health.check('ready', 'tables', () =>
+      this.#profiler && this.#profiler.executables.pending > 0 && this.#feed.intervals === 0
+        ? new AgentError('internal', `unwind tables of ${this.#profiler.executables.pending} files are being built`, 'wait')
+        : undefined,
+    );
+    extensions.health?.(this.#health);
+    extensions.pods?.onChange(() => {
+      this.#profiler?.processes.reselect();
+      this.#profiler?.processes.flush();
+    });
+  }
+
+  async run(): Promise<void> {
+    const { source, stop, settings, log } = this.#options;
+    if (settings.listen) await this.#serve();
+    const ticking = this.#tick();
+    try {
+      for await (const config of source.configs(stop)) {
+        try {
+          await this.#apply(config);
+          source.applied(config);
+          this.#extensions.onApplied?.(config, this.#profiler?.session.strategy.name ?? '');
+          log.info('configuration applied', { origin: config.origin, rules: config.spec.rules.length, hash: config.spec.configHash });
+        } catch (thrown) {
+          const error = AgentError.from(thrown);
+          source.refused(config, error);
+          this.#extensions.onRefused?.(config, error);
+          if (!this.#config) throw error;
+          log.error('configuration refused; the one before stays', { origin: config.origin, error: error.message, remedy: error.remedy });
+        }
+      }
+    } finally {
+      await ticking;
+    }
+    await this.#report();
+    log.info('stopped');
+  }
+
+  async close(): Promise<void> {
+    this.#profiler?.session.stop();
+    await this.#destinations.drain(SHUTDOWN_MS);
+    await this.#server?.close();
+    await this.#profiler?.close();
+    this.#statistics.close();
+  }
+
+  #noConfiguration(): AgentError | undefined {
+    return this.#config ? undefined : new AgentError('config_invalid', 'no configuration is in force yet', 'wait for one, or see the log');
+  }
+
+  async #serve(): Promise<void> {
+    const { startHttpServer } = await import('./http/server.ts');
+    const { settings, log, version } = this.#options;
+    if (!settings.listen) return;
+    this.#server = await startHttpServer({
+      listen: settings.listen,
+      metrics: this.#metrics,
+      health: this.#health,
+      recent: this.#recent,
+      sentences: new Map(reasons.map(({ name, sentence }) => [name, sentence])),
+      facts: () => [
+        { name: 'kernel', value: release() },
+        { name: 'strategy', value: this.#profiler?.session.strategy.name ?? 'none yet' },
+        { name: 'frequency', value: `${this.#budget?.frequencyHz ?? 0} Hz` },
+      ],
+      refreshSeconds: 10,
+      version,
+      log: log.child({ component: 'http' }),
+    });
+    log.info('serving metrics, health and the page of the last minutes', { address: `http://${this.#server.address}/` });
+  }
+
+  async #apply(config: EffectiveConfig): Promise<void> {
+    const { spec } = config;
+    if (spec.sampling.event !== 'CPU')
+      throw new AgentError('config_invalid', `sampling.event ${spec.sampling.event} is not supported by this version`, 'use CPU');
+    const strategy = strategyOf(spec);
+    await this.#destinations.apply(spec);
+    this.#selection = new Selection(spec.rules);
+    const budget = new Budget({
+      ratio: Number(spec.budget.cpuPercentOfNode) / 100,
+      throttle: spec.budget.onExceeded === 'Throttle',
+      frequencyHz: spec.sampling.frequencyHz,
+    });
+    if (!this.#profiler || this.#config?.spec.unwinding.strategy !== spec.unwinding.strategy) {
+      await this.#replaceProfiler(strategy, spec, budget);
+    } else {
+      this.#setPolicies(this.#profiler, spec);
+      this.#profiler.processes.reselect();
+      this.#profiler.processes.flush();
+      this.#profiler.session.setFrequency(budget.frequencyHz);
+    }
+    this.#budget = budget;
+    this.#config = config;
+    this.#feed.applied();
+  }
+
+  async #replaceProfiler(strategy: 'auto' | 'tailCall' | 'loop', spec: NodeProfilingSpec, budget: Budget): Promise<void> {
+    const { log, settings } = this.#options;
+    const next = new Profiler({
+      strategy,
+      defaultPolicy: NOT_SELECTED,
+      selectPolicy: (tgid, parent) => {
+        this.#workloads.learn(tgid, parent);
+        if (tgid === process.pid && !settings.profileSelf) return NOT_SELECTED;
+        return this.#selection.policyOf(this.#workloads.of(tgid));
+      },
+      describe: (image) => this.#workloads.describe(image),
+      log: log.child({ component: 'profiler' }),
+    });
+    try {
+      this.#setPolicies(next, spec);
+      next.processes.scan();
+      next.processes.flush();
+      const deadline = performance.now() + READINESS_MS;
+      while (next.executables.pending > 0 && performance.now() < deadline && !this.#options.stop.aborted)
+        await systemClock.sleep(20, this.#options.stop);
+      for (const { strategy: name, error } of next.session.refused)
+        log.warn('a better strategy is not possible on this kernel', { strategy: name, error: error.message });
+    } catch (error) {
+      await next.close();
+      throw error;
+    }
+    const before = this.#profiler;
+    before?.session.stop();
+    next.session.start({ event: 'cpu-clock', frequency: budget.frequencyHz });
+    if (before) {
+      // What the old programs have sampled is reported before they go.
+      await before.session.flush();
+      await this.#report();
+      this.#feed.retire(before.counters());
+    }
+    this.#profiler = next;
+    this.#beginInterval();
+    this.#cpu = process.cpuUsage(); // what preparing cost does not count against the budget
+    this.#bpfNs = 0;
+    await before?.close();
+    log.info('profiling', {
+      strategy: next.session.strategy.name,
+      frequency: budget.frequencyHz,
+      processes: next.processes.size,
+      files: next.executables.size,
+    });
+  }
+
+  #setPolicies(profiler: Profiler, spec: NodeProfilingSpec): void {
+    spec.rules.forEach((rule, index) => {
+      profiler.session.tables.setPolicy(index + 1, {
+        maxFrames: rule.unwinding.maxFrames,
+        kernelStacks: true,
+        keep: rule.frequencyHz / spec.sampling.frequencyHz,
+      });
+    });
+    profiler.session.setDefaultPolicy(this.#selection.defaultPolicy);
+  }
+
+  /** Reports once per interval until stopped. */
+  async #tick(): Promise<void> {
+    const { stop } = this.#options;
+    while (!stop.aborted) {
+      await systemClock.sleep(parseDuration(this.#config?.spec.reportInterval ?? '1s'), stop);
+      if (stop.aborted) return;
+      try {
+        await this.#report();
+      } catch (error) {
+        this.#options.log.error('a report failed', { error: (error as Error).stack });
+      }
+    }
+  }
+
+  #beginInterval(): void {
+    this.#intervalStart = BigInt(Math.round(systemClock.wallMs() * 1e6));
+    this.#intervalBegan = performance.now();
+  }
+
+  /** Makes a profile of what was sampled since the last report, and sends it. */
+  async #report(): Promise<void> {
+    const profiler = this.#profiler;
+    const config = this.#config;
+    if (!profiler || !config || this.#reporting) return;
+    this.#reporting = true;
+    try {
+      const start = this.#intervalStart;
+      const elapsedMs = performance.now() - this.#intervalBegan;
+      const counts = profiler.pipeline.take();
+      this.#beginInterval();
+      const destinations = this.#destinations.all;
+      const build = async (chosen: readonly StackCount[], markTruncated: boolean) => {
+        const profile = new Profile({
+          startUnixNano: start,
+          periodNano: Math.round(1e9 / (this.#budget?.frequencyHz ?? config.spec.sampling.frequencyHz)),
+        });
+        profile.durationNano = BigInt(Math.round(elapsedMs * 1e6));
+        await profiler.pipeline.build(chosen, profile, { markTruncated, resource: config.spec.resourceAttributes });
+        return profile;
+      };
+      const begun = performance.now();
+      const whole = await build(counts, true);
+      this.#recent.add(whole);
+      const everything = `true ${config.spec.rules.map((_, index) => index + 1).join()}`;
+      const profiles = new Map<string, Profile>([[everything, whole]]);
+      for (const { profileKey, policies, markTruncated, exporter } of destinations) {
+        let profile = profiles.get(profileKey);
+        if (!profile) {
+          profile = await build(counts.filter(({ stack }) => policies.has(stack.policy)), markTruncated);
+          profiles.set(profileKey, profile);
+        }
+        if (profile.samples.count > 0) void exporter.export(profile);
+      }
+      this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
+      this.#extensions.onInterval?.({
+        spec: config.spec,
+        strategy: profiler.session.strategy.name,
+        counts,
+        workloads: this.#workloads,
+        profiler,
+      });
+      this.#workloads.retain((tgid) => profiler.processes.get(tgid) !== undefined);
+      this.#holdBudget(profiler, elapsedMs);
+    } finally {
+      this.#reporting = false;
+    }
+  }
+
+  /** Measures what the interval cost, and samples less where that is over the budget. */
+  #holdBudget(profiler: Profiler, elapsedMs: number): void {
+    const cpu = process.cpuUsage(this.#cpu);
+    this.#cpu = process.cpuUsage();
+    const { ns } = profiler.session.runTime();
+    const bpfNs = ns >= this.#bpfNs ? ns - this.#bpfNs : ns;
+    this.#bpfNs = ns;
+    const ratio = ((cpu.user + cpu.system) / 1e3 + bpfNs / 1e6) / Math.max(1, elapsedMs) / cpus().length;
+    this.#feed.overhead(ratio);
+    const budget = this.#budget;
+    if (!budget) return;
+    const before = budget.frequencyHz;
+    const now = budget.observe(ratio);
+    if (now === before) return;
+    profiler.session.setFrequency(now);
+    this.#options.log.warn(now < before ? 'over the budget: sampling less often' : 'within the budget: sampling more often', {
+      overheadPercent: Number((ratio * 100).toFixed(2)),
+      budgetPercent: budget.ratio * 100,
+      frequency: now,
+    });
+  }
+}
+
+function strategyOf({ unwinding }: NodeProfilingSpec): 'auto' | 'tailCall' | 'loop' {
+  switch (unwinding.strategy) {
+    case 'TailCall':
+      return 'tailCall';
+    case 'Loop':
+      return 'loop';
+    case 'Deferred':
+      throw new AgentError('strategy_unavailable', 'strategy Deferred is not part of this version', 'use Auto');
+    default:
+      return 'auto';
+  }
+}

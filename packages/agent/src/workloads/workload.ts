@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a process belongs to. */
+
+/** The pod of a container, as far as its node knows it. */
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The controller that the pod exists for: a Deployment rather than its ReplicaSet. */
+  readonly owner: { readonly kind: string; readonly name: string } | undefined;
+}
+
+export interface Workload {
+  /** 64 hexadecimal digits, from the cgroup; undefined: a process of the host. */
+  readonly containerId: string | undefined;
+  /** Undefined where the container belongs to no pod that is known. */
+  readonly pod: Pod | undefined;
+  readonly containerName: string | undefined;
+}
+
+export const HOST: Workload = { containerId: undefined, pod: undefined, containerName: undefined };
+
+/** Finds the pod of a container. */
+export interface PodDirectory {
+  find(containerId: string): { readonly pod: Pod; readonly containerName: string } | undefined;
+}
+
+/** For metrics and tables: `namespace/owner`, else the container's id, else the program. */
+export function workloadName(workload: Workload, program: string): string {
+  if (workload.pod) return `${workload.pod.namespace}/${workload.pod.owner?.name ?? workload.pod.name}`;
+  return workload.containerId?.slice(0, 12) ?? program;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import { parseProcCgroup } from '../metadata/container.ts';
+import type { ProcessImage } from '../processes/process-image.ts';
+import { readCgroups } from '../processes/proc-fs.ts';
+import { ATTRIBUTE } from '../profile/attribute-names.ts';
+import type { Attributes } from '../profile/attribute-table.ts';
+import { HOST, type PodDirectory, type Workload, workloadName } from './workload.ts';
+
+/** What every process belongs to, by its cgroup; remembered as long as its image is. */
+export class Workloads {
+  readonly #pods: PodDirectory | undefined;
+  readonly #containerOf = new Map<number, string | undefined>();
+
+  constructor(pods?: PodDirectory) {
+    this.#pods = pods;
+  }
+
+  /** A process that begins: read its cgroup. Called at fork and exec, before anything else is asked. */
+  learn(tgid: number, parent: ProcessImage | undefined): void {
+    const text = readCgroups(tgid);
+    // Gone already: it was where its parent was.
+    const container = text === undefined ? parent && this.#containerOf.get(parent.tgid) : parseProcCgroup(text)?.containerId;
+    this.#containerOf.set(tgid, container);
+  }
+
+  of(tgid: number): Workload {
+    const containerId = this.#containerOf.get(tgid);
+    if (containerId === undefined) return HOST;
+    const found = this.#pods?.find(containerId);
+    return { containerId, pod: found?.pod, containerName: found?.containerName };
+  }
+
+  /** Forgets processes that are gone. */
+  retain(alive: (tgid: number) => boolean): void {
+    for (const tgid of this.#containerOf.keys()) if (!alive(tgid)) this.#containerOf.delete(tgid);
+  }
+
+  name(image: ProcessImage): string {
+    return workloadName(this.of(image.tgid), program(image));
+  }
+
+  /** Resource attributes of a process. */
+  describe(image: ProcessImage): Attributes {
+    const { containerId, pod, containerName } = this.of(image.tgid);
+    const owner = pod?.owner;
+    return {
+      [ATTRIBUTE.processPid]: image.tgid,
+      [ATTRIBUTE.processExecutableName]: program(image),
+      [ATTRIBUTE.processExecutablePath]: image.path,
+      [ATTRIBUTE.containerId]: containerId,
+      [ATTRIBUTE.containerName]: containerName,
+      [ATTRIBUTE.namespaceName]: pod?.namespace,
+      [ATTRIBUTE.podName]: pod?.name,
+      [ATTRIBUTE.podUid]: pod?.uid,
+      ...(owner ? { [`k8s.${owner.kind.toLowerCase()}.name`]: owner.name } : {}),
+      [ATTRIBUTE.serviceName]: owner?.name ?? pod?.name,
+    };
+  }
+}
+
+/** Name of the program that an image runs. */
+export function program(image: ProcessImage): string {
+  return image.path?.slice(image.path.lastIndexOf('/') + 1) || image.comm || 'unknown';
+}
