@@ -103,7 +103,9 @@ export class ControlPlane {
       const controlPlane = new ControlPlane(directory, options, components, programs, ports);
       for (const component of components) await controlPlane.restart(component);
       if (options.controllers) {
-        await waitUntil('the default ServiceAccount', () => controlPlane.kubectl('get', 'serviceaccount', 'default'));
+        await waitUntil('the default ServiceAccount', () => controlPlane.kubectl('get', 'serviceaccount', 'default'), {
+          timeout: 120_000,
+        });
       }
       return controlPlane;
     } catch (error) {

@@ -90,7 +90,7 @@ export class Daemon {
   }
 
   /** Waits for `probe`, and gives up at once when the process ends. @throws Error with the end of its log. */
-  async waitUntilReady(probe: () => unknown | Promise<unknown>, timeout = 60_000): Promise<void> {
+  async waitUntilReady(probe: () => unknown | Promise<unknown>, timeout = 180_000): Promise<void> {
     let ended = false;
     await waitUntil(
       `${this.name} to be ready`,
