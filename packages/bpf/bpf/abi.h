@@ -136,14 +136,16 @@ struct file_tables {
 #define MAX_FILES (1 << 13)
 
 #define POLICY_KERNEL_STACK 1
-#define POLICY_SPILL 2
+#define POLICY_SPILL 2 /* walks that the agent can finish are spilled */
 #define MAX_POLICIES 64
 
 struct policy {
 	__u32 max_frames;
 	__u32 flags;      /* POLICY_* */
 	__u32 keep;       /* of each 2^32 samples, how many are kept; 0 keeps all */
-	__u32 reserved;
+	__u32 verify;     /* of each 2^32 walks, how many the agent walks again from the leaf on; ~0: all */
+	__u32 spill_interval; /* us between two spills of a process, on average */
+	__u32 spill_burst; /* how many may come at once */
 };
 
 /* ---- Records of the ring buffer -----------------------------------------------------------------------------*/
@@ -173,6 +175,7 @@ enum strategy {
 
 #define SAMPLE_IN_KERNEL 1        /* the sample landed in kernel mode */
 #define SAMPLE_KERNEL_CLIPPED 2   /* the kernel stack has more frames than MAX_KERNEL_FRAMES */
+#define SAMPLE_SPILLED 4          /* a RECORD_SPILL of the same thread and time came before it */
 
 struct sample {
 	__u16 type;   /* enum record_type */
@@ -196,6 +199,29 @@ struct sample {
 	/* then u64[kernel_frames] (leaf first), then u64[user_frames] (leaf first, with FRAME_* bits) */
 };
 
+#define SPILL_EXACT 1  /* pc is the address of an interrupted instruction */
+#define SPILL_VERIFY 2 /* from the leaf on, to be compared with what the kernel side finds */
+
+#define MAX_SPILL (64 << 10) /* bytes of stack */
+
+/* A frame from which the agent walks on: its registers and the stack. Never leaves the node. */
+struct spill {
+	__u16 type;
+	__u8 reason; /* enum reason: why the walk stopped here; unless SPILL_VERIFY */
+	__u8 flags;  /* SPILL_* */
+	__u32 known; /* for each bit, whether that register is known */
+	__u64 time;  /* of the sample */
+	__u32 tgid;
+	__u32 tid;
+	__u32 generation;
+	__u32 frame; /* of the sample's user frames, the index of this one */
+	__u32 max_frames; /* of the sample */
+	__u32 length; /* bytes of stack; the record may be longer */
+	__u64 pc;
+	__u64 start; /* address of the first of them */
+	__u64 registers[REG_COUNT];
+};
+
 struct process_event {
 	__u16 type;
 	__u16 reserved;
@@ -217,6 +243,10 @@ struct counters {
 	__u64 events_lost;   /* process events that did not fit the ring */
 	__u64 window_reads;
 	__u64 frame_pointer_steps;
+	__u64 spills_sent;
+	__u64 spills_limited;  /* not sent: the process's rate was reached */
+	__u64 spills_refused;  /* not sent: the ring was more than half full */
+	__u64 spills_unread;   /* not sent: the stack could not be read */
 	__u64 by_reason[REASON_MAX];
 };
 

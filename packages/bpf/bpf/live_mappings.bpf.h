@@ -68,16 +68,13 @@ static __noinline struct vm_area_struct *rb_find(struct rb_node *node, __u64 add
 	return NULL;
 }
 
-/* Makes w->mapping the mapping of address as the kernel has it; 0: there is none, or its file is not known. */
-__noinline int find_live_mapping(__u32 cpu, __u64 address)
+/* Address of the task's vm_area_struct that holds an address; 0: there is none. */
+__noinline __u64 find_vma(__u32 cpu, __u64 address)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	struct vm_area_struct *vma = NULL;
-	struct file_key key = {};
-	struct file_tables *tables;
-	struct mapping *m;
+	struct vm_area_struct *vma;
 
 	if (!w || !mm)
 		return 0;
@@ -85,7 +82,23 @@ __noinline int find_live_mapping(__u32 cpu, __u64 address)
 		vma = maple_find(w, BPF_CORE_READ(mm, mm_mt.ma_root), address);
 	else
 		vma = rb_find(BPF_CORE_READ(mm, mm_rb.rb_node), address);
-	if (!vma)
+	if (!vma || address < BPF_CORE_READ(vma, vm_start) || address >= BPF_CORE_READ(vma, vm_end))
+		return 0;
+	return (__u64)vma;
+}
+
+/* Makes w->mapping the mapping of address as the kernel has it; 0: there is none, or its file is not known. */
+__noinline int find_live_mapping(__u32 cpu, __u64 address)
+{
+	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct vm_area_struct *vma = (void *)find_vma(cpu, address);
+	struct file_key key = {};
+	struct file_tables *tables;
+	struct mapping *m;
+
+	if (!w || !vma)
 		return 0;
 
 	__u64 start = BPF_CORE_READ(vma, vm_start), end = BPF_CORE_READ(vma, vm_end);

@@ -114,6 +114,18 @@ struct {
 	__type(value, struct report);
 } reports SEC(".maps");
 
+/*
+ * When a process may spill next if it is to keep its average (ns, CLOCK_MONOTONIC), by a hash of its tgid; processes of the
+ * same hash share it. Written by the programs, without locks: two at once may let one too many through.
+ */
+#define SPILL_BUCKETS_SHIFT 12
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << SPILL_BUCKETS_SHIFT);
+	__type(key, __u32);
+	__type(value, __u64);
+} spill_buckets SEC(".maps");
+
 /* The program that strategy tailCall calls again and again. Filled at load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

@@ -15,6 +15,7 @@
 #include "kernel_types.h"
 #include "config.bpf.h"
 #include "unwind_native.bpf.h"
+#include "spill.bpf.h"
 #include "process_events.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -57,6 +58,9 @@ static __always_inline int finish(struct walk *w, int reason)
 	else if (reason < REASON_ring_full && w->in_exec)
 		reason = REASON_exec_in_progress;
 	s->reason = reason;
+	if (w->policy_flags & POLICY_SPILL && SPILL_REASONS >> reason & 1 && !(s->flags & SAMPLE_SPILLED) &&
+	    spill(s->cpu, reason))
+		s->flags |= SAMPLE_SPILLED;
 	s->stack_hash = (s->stack_hash ^ ((__u64)reason << 32 | s->generation)) * 0x9e3779b97f4a7c15ULL;
 	s->stack_hash ^= s->stack_hash >> 29 ^ ((__u64)s->tgid << 24);
 	c->steps += s->steps;
@@ -194,6 +198,8 @@ static __always_inline struct walk *begin(__u8 strategy, struct process **proces
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
 	w->max_frames = policy->max_frames;
 	w->policy_flags = policy->flags;
+	if (policy->verify && bpf_get_prandom_u32() <= policy->verify)
+		w->policy_flags |= WALK_VERIFY;
 	w->window_reads = 0;
 	w->frame_pointer_steps = 0;
 	w->window_length = 0;
@@ -241,6 +247,8 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 		w->process = *process;
 	else
 		w->process.count = 0;
+	if (w->policy_flags & WALK_VERIFY && spill(w->sample.cpu, -1))
+		w->sample.flags |= SAMPLE_SPILLED;
 	return GO_ON;
 }
 

@@ -60,6 +60,16 @@
 
 #define REASON_MAX 64 /* size of the counters; every number above is below it */
 
+/*
+ * After these the agent knows more than the kernel side, or may go on where that may not: the walk is finished there, from a
+ * copy of the stack (spill.bpf.h).
+ */
+#define SPILL_REASONS \
+	(1ULL << REASON_tail_call_limit | 1ULL << REASON_record_full | 1ULL << REASON_no_mapping | \
+	 1ULL << REASON_process_unknown | 1ULL << REASON_unwind_info_pending | 1ULL << REASON_no_unwind_info | \
+	 1ULL << REASON_unsupported_rule | 1ULL << REASON_bad_frame | 1ULL << REASON_no_unwind_table | \
+	 1ULL << REASON_internal_error)
+
 enum outcome {
 #define OUTCOME_ENUM(number, name, sentence) OUTCOME_##name = number,
 	OUTCOMES(OUTCOME_ENUM)

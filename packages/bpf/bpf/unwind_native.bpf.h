@@ -198,6 +198,10 @@ arrived:
 	if (ra == 0)
 		return refused;
 	w->by_pointer = 1;
+	w->before_pc = w->pc;
+	w->before_sp = w->sp;
+	w->before_bp = w->bp;
+	w->before_exact = w->exact;
 	return arrive(w, ra, cfa, bp);
 }
 

@@ -20,6 +20,12 @@ struct walk {
 	__u32 exact;      /* pc is the address of an interrupted instruction */
 	__u32 by_pointer; /* the frame was found by a frame pointer */
 
+	/* Where by_pointer: the frame from which it was found. */
+	__u64 before_pc;
+	__u64 before_sp;
+	__u64 before_bp;
+	__u64 before_exact;
+
 	/* Registers at the last exact frame, and where the frames since have saved those of saved[] (0: not saved, 1: lost). */
 	__u64 regs[REG_COUNT];
 	__u64 saved_at[SAVED_REGISTERS];

@@ -29,7 +29,15 @@ export interface KernelPolicy {
   readonly kernelStacks: boolean;
   /** Share of the samples that is kept, from 0 to 1. */
   readonly keep: number;
+  /** Whether walks that the agent can finish are spilled to it; default: they are. */
+  readonly spill?: boolean;
+  /** Share of the walks that the agent walks again as a check, from 0 to 1; default: none. */
+  readonly verify?: number;
 }
+
+/** Spills of one process: per second on average, and at once. */
+const SPILLS_PER_SECOND = 200;
+const SPILL_BURST = 400;
 
 /** A run of the map `mappings`, shared by the processes whose mapping list it holds. */
 interface Run {
@@ -193,8 +201,13 @@ export class Tables {
     const { size, offsets } = structs.policy;
     const value = new DataView(new ArrayBuffer(size));
     value.setUint32(offsets.max_frames, policy.maxFrames, true);
-    value.setUint32(offsets.flags, policy.kernelStacks ? limits.POLICY_KERNEL_STACK : 0, true);
-    value.setUint32(offsets.keep, policy.keep >= 1 ? 0 : Math.max(1, Math.round(policy.keep * 2 ** 32)), true);
+    const { kernelStacks, spill = true, keep, verify = 0 } = policy;
+    const flags = (kernelStacks ? limits.POLICY_KERNEL_STACK : 0) | (spill ? limits.POLICY_SPILL : 0);
+    value.setUint32(offsets.flags, flags, true);
+    value.setUint32(offsets.keep, keep >= 1 ? 0 : Math.max(1, Math.round(keep * 2 ** 32)), true);
+    value.setUint32(offsets.verify, Math.min(2 ** 32 - 1, Math.round(verify * 2 ** 32)), true);
+    value.setUint32(offsets.spill_interval, 1e6 / SPILLS_PER_SECOND, true);
+    value.setUint32(offsets.spill_burst, SPILL_BURST, true);
     this.#policies.update(number, new Uint8Array(value.buffer));
   }
 
