@@ -39,11 +39,12 @@ napi_value initialise_addon(napi_env env, napi_value exports) {
     check(napi_set_instance_data(env, environment, finalize, nullptr));
     check(napi_add_env_cleanup_hook(env, close_all, environment));
     capture_libbpf_messages();
-    define(env, exports, {
-        {"initialise", guard<initialise>},
-        {"close", guard<close_handle>},
-        {"fileDescriptor", guard<file_descriptor>},
-    });
+    define(env, exports,
+           {
+               {"initialise", guard<initialise>},
+               {"close", guard<close_handle>},
+               {"fileDescriptor", guard<file_descriptor>},
+           });
     define_object(env, exports);
     define_program(env, exports);
     define_map(env, exports);

@@ -35,12 +35,13 @@ BpfRing::Stop BpfRing::drain(uint64_t end, Batch& batch, Counts& counts) {
   uint64_t position = consumed();
   Stop stop = Stop::kEnd;
   while (position < end && stop == Stop::kEnd) {
-    // About what a batch takes, and never less than a record that it can hold. The data lie in the file twice in a row, so
-    // a window may reach across their end.
+    // About what a batch takes, and never less than a record that it can hold. The data lie in the file twice in a
+    // row, so a window may reach across their end.
     const uint64_t size = std::min<uint64_t>(end - position, batch.capacity() + batch.capacity() / 8);
     const uint64_t offset = position & (size_ - 1);
     const uint64_t slack = offset & (page_ - 1);
-    void* memory = mmap(nullptr, slack + size, PROT_READ, MAP_SHARED, map_.get(), static_cast<off_t>(2 * page_ + offset - slack));
+    void* memory =
+        mmap(nullptr, slack + size, PROT_READ, MAP_SHARED, map_.get(), static_cast<off_t>(2 * page_ + offset - slack));
     if (memory == MAP_FAILED) return Stop::kFailed;
     stop = walk(static_cast<const uint8_t*>(memory) + slack, size, position, batch, counts);
     munmap(memory, slack + size);
@@ -49,7 +50,8 @@ BpfRing::Stop BpfRing::drain(uint64_t end, Batch& batch, Counts& counts) {
   return stop;
 }
 
-BpfRing::Stop BpfRing::walk(const uint8_t* window, uint64_t window_size, uint64_t& position, Batch& batch, Counts& counts) {
+BpfRing::Stop BpfRing::walk(const uint8_t* window, uint64_t window_size, uint64_t& position, Batch& batch,
+                            Counts& counts) {
   const uint64_t start = position;
   while (position - start + BPF_RINGBUF_HDR_SZ <= window_size) {
     auto* header = reinterpret_cast<const uint32_t*>(window + (position - start));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The consumer's side of a BPF ring buffer (kernel/bpf/ringbuf.c), walked without libbpf: its consumer publishes a position per
-// record and keeps the data mapped twice, this one publishes per batch and maps what it reads while it reads, so that a ring of
-// many megabytes is not counted as this process's memory.
+// The consumer's side of a BPF ring buffer (kernel/bpf/ringbuf.c), walked without libbpf: its consumer publishes a
+// position per record and keeps the data mapped twice, this one publishes per batch and maps what it reads while it
+// reads, so that a ring of many megabytes is not counted as this process's memory.
 #ifndef PLUMBLINE_BPF_RING_H
 #define PLUMBLINE_BPF_RING_H
 

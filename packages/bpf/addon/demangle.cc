@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of C++ in readable form, by the demangler of libstdc++ under limits: symbol tables are hostile input, and a mangled
-// name of a few dozen bytes can stand for gigabytes.
+// Names of C++ in readable form, by the demangler of libstdc++ under limits: symbol tables are hostile input, and a
+// mangled name of a few dozen bytes can stand for gigabytes.
 #include "environment.h"
 
 #include <csetjmp>
 #include <string>
 
-// Part of libstdc++.a (libiberty's cp-demangle.c), which is linked statically. It hands out the text in pieces and allocates nothing
-// on the heap, so leaving it by longjmp leaks nothing.
-extern "C" int __gcclibcxx_demangle_callback(const char* mangled, void (*callback)(const char*, size_t, void*), void* data);
+// Part of libstdc++.a (libiberty's cp-demangle.c), which is linked statically. It hands out the text in pieces and
+// allocates nothing on the heap, so leaving it by longjmp leaks nothing.
+extern "C" int __gcclibcxx_demangle_callback(const char* mangled, void (*callback)(const char*, size_t, void*),
+                                             void* data);
 
 namespace plumbline {
 namespace {
@@ -54,7 +55,8 @@ napi_value demangle(Call& call) {
     check(napi_get_value_string_utf8(call.env, item, nullptr, 0, &length));
     if (length <= max_input) {
       check(napi_get_value_string_utf8(call.env, item, name.data(), max_input + 1, &length));
-      if (demangle_one(name.c_str(), output)) check(napi_create_string_utf8(call.env, output.text, output.used, &result));
+      if (demangle_one(name.c_str(), output))
+        check(napi_create_string_utf8(call.env, output.text, output.used, &result));
     }
     check(napi_set_element(call.env, results, i, result));
     check(napi_close_handle_scope(call.env, scope));

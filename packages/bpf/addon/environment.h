@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every file of the addon stands on: handles that JavaScript holds, arguments, results, and failures.
 //
-// Division of labour: src/*.ts checks arguments, applies defaults and words messages; the functions here receive correct
-// positional values and do one thing. They check again only what memory safety rests on.
+// Division of labour: src/*.ts checks arguments, applies defaults and words messages; the functions here receive
+// correct positional values and do one thing. They check again only what memory safety rests on.
 #ifndef PLUMBLINE_ENVIRONMENT_H
 #define PLUMBLINE_ENVIRONMENT_H
 
@@ -28,8 +28,8 @@ struct Environment {
   static std::shared_ptr<Environment> of(napi_env env);
 };
 
-// A thing of the kernel's that JavaScript holds. It is closed by close(), by the garbage collector, or when its environment
-// ends, whichever comes first.
+// A thing of the kernel's that JavaScript holds. It is closed by close(), by the garbage collector, or when its
+// environment ends, whichever comes first.
 class Handle {
  public:
   explicit Handle(std::shared_ptr<Environment> environment);
@@ -61,7 +61,8 @@ class FileDescriptor {
 // A handle that is a file descriptor. The subclasses exist so that a map cannot be passed for a program.
 class FdHandle : public Handle {
  public:
-  FdHandle(std::shared_ptr<Environment> environment, FileDescriptor fd) : Handle(std::move(environment)), fd_(std::move(fd)) {}
+  FdHandle(std::shared_ptr<Environment> environment, FileDescriptor fd)
+      : Handle(std::move(environment)), fd_(std::move(fd)) {}
   ~FdHandle() override = default;
   void close() noexcept override { fd_.reset(); }
   int fd() const;  // throws Failure EBADF once closed

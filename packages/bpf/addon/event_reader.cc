@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A thread that empties the BPF ring buffer and perf's side band into buffers lent by JavaScript.
 //
-// In one pass: note how far the ring has been written; move all side-band records that are older than now; then move the ring's records
-// up to the note. So whatever the side band said before a sample was taken reaches JavaScript before that sample.
+// In one pass: note how far the ring has been written; move all side-band records that are older than now; then move
+// the ring's records up to the note. So whatever the side band said before a sample was taken reaches JavaScript
+// before that sample.
 //
-// The thread never waits for JavaScript: without a free buffer it leaves the records where they are, the rings fill, and the
-// kernel counts what does not fit.
+// The thread never waits for JavaScript: without a free buffer it leaves the records where they are, the rings fill,
+// and the kernel counts what does not fit.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -98,7 +99,8 @@ class EventReader final : public Handle {
   void start(napi_env env, napi_value on_message) {
     napi_value name;
     check(napi_create_string_utf8(env, "plumbline event reader", NAPI_AUTO_LENGTH, &name));
-    check(napi_create_threadsafe_function(env, on_message, nullptr, name, 0, 1, nullptr, nullptr, nullptr, deliver, &function_));
+    check(napi_create_threadsafe_function(env, on_message, nullptr, name, 0, 1, nullptr, nullptr, nullptr, deliver,
+                                          &function_));
     // Hooks run in reverse order: this one stops the thread before Node tears down the function that it calls.
     check(napi_add_env_cleanup_hook(env, stop_with_environment, this));
     sigset_t all, before;
@@ -121,7 +123,8 @@ class EventReader final : public Handle {
 
   void release(uint32_t slot) {
     std::lock_guard lock(mutex_);
-    if (slot >= slots_.size() || std::find(free_.begin(), free_.end(), slot) != free_.end()) throw Mistake{"buffer was not lent"};
+    if (slot >= slots_.size() || std::find(free_.begin(), free_.end(), slot) != free_.end())
+      throw Mistake{"buffer was not lent"};
     free_.push_back(slot);
     // The thread looks for free buffers by itself unless it ran out of them.
     if (starved_) wake();
@@ -201,9 +204,9 @@ class EventReader final : public Handle {
 
   void run() {
     pthread_setname_np(pthread_self(), "plumbline-ring");
-    uint64_t last = now();           // end of the last pass
-    uint64_t due = last;             // when the next one should be
-    bool noticed = false;            // something woke the thread since the last pass
+    uint64_t last = now();  // end of the last pass
+    uint64_t due = last;    // when the next one should be
+    bool noticed = false;   // something woke the thread since the last pass
     for (;;) {
       noticed |= wait(due, noticed || starved());
       if (take_commands()) break;
@@ -223,7 +226,10 @@ class EventReader final : public Handle {
   // Waits until `until` or for a reason to look. True if a ring has something.
   bool wait(uint64_t until, bool control_only) {
     uint64_t time = now();
-    int timeout = until == kNever ? -1 : until <= time ? 0 : static_cast<int>(std::min<uint64_t>((until - time + kMillisecond - 1) / kMillisecond, 1 << 30));
+    int timeout = until == kNever ? -1
+                  : until <= time
+                      ? 0
+                      : static_cast<int>(std::min<uint64_t>((until - time + kMillisecond - 1) / kMillisecond, 1 << 30));
     bool ring = false;
     if (control_only) {
       pollfd control = {control_.get(), POLLIN, 0};
@@ -322,14 +328,14 @@ class EventReader final : public Handle {
 
     if (ring_ && ring_->consumed() < ring_end) {
       BpfRing::Counts counts;
-      fill_slots(Message::kRing, [&](Batch& batch) {
-        return ring_->drain(ring_end, batch, counts) != BpfRing::Stop::kFull;
-      });
+      fill_slots(Message::kRing,
+                 [&](Batch& batch) { return ring_->drain(ring_end, batch, counts) != BpfRing::Stop::kFull; });
       statistics.ring_records += counts.records;
       statistics.ring_bytes += counts.bytes;
       statistics.ring_discarded += counts.discarded;
       statistics.ring_oversized += counts.oversized;
-      // The kernel wakes nobody for a record that comes while an older one waits, so what came meanwhile has no wake-up of its own.
+      // The kernel wakes nobody for a record that comes while an older one waits, so what came meanwhile has no
+      // wake-up of its own.
       more |= ring_->consumed() < ring_->written();
     }
     return more;
@@ -382,9 +388,11 @@ EventReader& open_reader(Call& call) {
   return reader;
 }
 
-// readerOpen(ring: Map | null, ringSize, records: Uint8Array[], offsets: Uint32Array[], intervalMs, spacingMs, onMessage): EventReader
+// readerOpen(ring: Map | null, ringSize, records: Uint8Array[], offsets: Uint32Array[], intervalMs, spacingMs,
+// onMessage): EventReader
 napi_value reader_open(Call& call) {
-  auto reader = std::make_unique<EventReader>(call.environment, EventReader::Settings{call.uint32(4) * kMillisecond, call.uint32(5) * kMillisecond});
+  auto reader = std::make_unique<EventReader>(
+      call.environment, EventReader::Settings{call.uint32(4) * kMillisecond, call.uint32(5) * kMillisecond});
   uint32_t count;
   check(napi_get_array_length(call.env, call.argument(2), &count));
   for (uint32_t i = 0; i < count; i++) {
@@ -392,8 +400,10 @@ napi_value reader_open(Call& call) {
     Slot slot;
     check(napi_get_element(call.env, call.argument(2), i, &records));
     check(napi_get_element(call.env, call.argument(3), i, &offsets));
-    check(napi_get_typedarray_info(call.env, records, nullptr, &slot.records_size, reinterpret_cast<void**>(&slot.records), nullptr, nullptr));
-    check(napi_get_typedarray_info(call.env, offsets, nullptr, &slot.offsets_size, reinterpret_cast<void**>(&slot.offsets), nullptr, nullptr));
+    check(napi_get_typedarray_info(call.env, records, nullptr, &slot.records_size,
+                                   reinterpret_cast<void**>(&slot.records), nullptr, nullptr));
+    check(napi_get_typedarray_info(call.env, offsets, nullptr, &slot.offsets_size,
+                                   reinterpret_cast<void**>(&slot.offsets), nullptr, nullptr));
     reader->lend(call.env, records, offsets, slot);
   }
   if (call.given(0)) {
@@ -453,14 +463,15 @@ napi_value reader_statistics(Call& call) {
 }  // namespace
 
 void define_event_reader(napi_env env, napi_value exports) {
-  define(env, exports, {
-      {"readerOpen", guard<reader_open>},
-      {"readerAddSideBand", guard<reader_add_side_band>},
-      {"readerRelease", guard<reader_release>},
-      {"readerFlush", guard<reader_flush>},
-      {"readerUnref", guard<reader_unref>},
-      {"readerStatistics", guard<reader_statistics>},
-  });
+  define(env, exports,
+         {
+             {"readerOpen", guard<reader_open>},
+             {"readerAddSideBand", guard<reader_add_side_band>},
+             {"readerRelease", guard<reader_release>},
+             {"readerFlush", guard<reader_flush>},
+             {"readerUnref", guard<reader_unref>},
+             {"readerStatistics", guard<reader_statistics>},
+         });
 }
 
 }  // namespace plumbline

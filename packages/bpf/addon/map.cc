@@ -19,8 +19,8 @@ napi_value map_create(Call& call) {
   LIBBPF_OPTS(bpf_map_create_opts, options);
   options.map_flags = call.uint32(5);
   if (call.given(6)) options.inner_map_fd = call.handle<Map>(6).fd();
-  FileDescriptor fd(bpf_map_create(static_cast<bpf_map_type>(call.uint32(0)), name.empty() ? nullptr : name.c_str(), call.uint32(2),
-                                   call.uint32(3), call.uint32(4), &options));
+  FileDescriptor fd(bpf_map_create(static_cast<bpf_map_type>(call.uint32(0)), name.empty() ? nullptr : name.c_str(),
+                                   call.uint32(2), call.uint32(3), call.uint32(4), &options));
   if (fd.get() < 0) throw Failure{"create map" + (name.empty() ? "" : " " + name), errno};
   return call.external(std::make_unique<Map>(call.environment, std::move(fd)));
 }
@@ -59,7 +59,8 @@ napi_value map_lookup(Call& call) {
 // mapUpdate(map, key, value, flags: bigint)
 napi_value map_update(Call& call) {
   int fd = call.handle<Map>(0).fd();
-  if (bpf_map_update_elem(fd, call.bytes(1).data, call.bytes(2).data, call.uint64(3))) throw Failure{"update map", errno};
+  if (bpf_map_update_elem(fd, call.bytes(1).data, call.bytes(2).data, call.uint64(3)))
+    throw Failure{"update map", errno};
   return call.undefined();
 }
 
@@ -74,13 +75,14 @@ napi_value map_delete(Call& call) {
 // mapNextKey(map, key | null, next): boolean
 napi_value map_next_key(Call& call) {
   int fd = call.handle<Map>(0).fd();
-  if (!bpf_map_get_next_key(fd, call.given(1) ? call.bytes(1).data : nullptr, call.bytes(2).data)) return call.boolean_value(true);
+  if (!bpf_map_get_next_key(fd, call.given(1) ? call.bytes(1).data : nullptr, call.bytes(2).data))
+    return call.boolean_value(true);
   if (errno != ENOENT) throw Failure{"iterate map", errno};
   return call.boolean_value(false);
 }
 
-// mapUpdateBatch(map, keys, values, count, flags: bigint): number of entries written in one system call; -1 if the kernel has no
-// batches for this type of map
+// mapUpdateBatch(map, keys, values, count, flags: bigint): number of entries written in one system call; -1 if the
+// kernel has no batches for this type of map
 napi_value map_update_batch(Call& call) {
   int fd = call.handle<Map>(0).fd();
   uint32_t count = call.uint32(3);
@@ -99,7 +101,8 @@ napi_value map_update_each(Call& call) {
   uint64_t flags = call.uint64(6);
   if (keys.size / key_size < count || values.size / value_size < count) throw Mistake{"fewer entries than said"};
   for (size_t i = 0; i < count; i++) {
-    if (bpf_map_update_elem(fd, keys.data + i * key_size, values.data + i * value_size, flags)) throw Failure{"update map", errno};
+    if (bpf_map_update_elem(fd, keys.data + i * key_size, values.data + i * value_size, flags))
+      throw Failure{"update map", errno};
   }
   return call.undefined();
 }
@@ -112,7 +115,8 @@ napi_value map_read_batch(Call& call) {
   uint32_t count = call.uint32(5);
   LIBBPF_OPTS(bpf_map_batch_opts, options);
   auto* read = call.boolean(6) ? bpf_map_lookup_and_delete_batch : bpf_map_lookup_batch;
-  if (!read(fd, cursor, call.bytes(2).data, call.bytes(3).data, call.bytes(4).data, &count, &options)) return call.number(count);
+  if (!read(fd, cursor, call.bytes(2).data, call.bytes(3).data, call.bytes(4).data, &count, &options))
+    return call.number(count);
   if (errno == ENOENT) return call.number(-static_cast<double>(count) - 1);
   throw Failure{"read map in a batch", errno};
 }
@@ -137,8 +141,8 @@ class MappedRange {
   size_t slack_, size_;
 };
 
-// mapWrite(map, offset: bigint, bytes), mapRead(map, offset: bigint, bytes): transient, so that the map's memory is not counted
-// as this process's. The caller has checked the range; the kernel refuses what lies beyond the map.
+// mapWrite(map, offset: bigint, bytes), mapRead(map, offset: bigint, bytes): transient, so that the map's memory is
+// not counted as this process's. The caller has checked the range; the kernel refuses what lies beyond the map.
 napi_value map_write(Call& call) {
   Bytes bytes = call.bytes(2);
   MappedRange range(call.handle<Map>(0).fd(), call.uint64(1), bytes.size, PROT_READ | PROT_WRITE);
@@ -160,7 +164,8 @@ napi_value map_view(Call& call) {
   if (memory == MAP_FAILED) throw Failure{"mmap memory of map", errno};
   auto unmap = [](napi_env, void* data, void* hint) { munmap(data, reinterpret_cast<size_t>(hint)); };
   napi_value view;
-  napi_status status = napi_create_external_arraybuffer(call.env, memory, size, unmap, reinterpret_cast<void*>(size), &view);
+  napi_status status =
+      napi_create_external_arraybuffer(call.env, memory, size, unmap, reinterpret_cast<void*>(size), &view);
   if (status != napi_ok) {
     munmap(memory, size);
     check(status);
@@ -177,22 +182,23 @@ napi_value detach(Call& call) {
 }  // namespace
 
 void define_map(napi_env env, napi_value exports) {
-  define(env, exports, {
-      {"mapCreate", guard<map_create>},
-      {"mapInfo", guard<map_info>},
-      {"possibleCpus", guard<possible_cpus>},
-      {"mapLookup", guard<map_lookup>},
-      {"mapUpdate", guard<map_update>},
-      {"mapDelete", guard<map_delete>},
-      {"mapNextKey", guard<map_next_key>},
-      {"mapUpdateBatch", guard<map_update_batch>},
-      {"mapUpdateEach", guard<map_update_each>},
-      {"mapReadBatch", guard<map_read_batch>},
-      {"mapWrite", guard<map_write>},
-      {"mapRead", guard<map_read>},
-      {"mapView", guard<map_view>},
-      {"detach", guard<detach>},
-  });
+  define(env, exports,
+         {
+             {"mapCreate", guard<map_create>},
+             {"mapInfo", guard<map_info>},
+             {"possibleCpus", guard<possible_cpus>},
+             {"mapLookup", guard<map_lookup>},
+             {"mapUpdate", guard<map_update>},
+             {"mapDelete", guard<map_delete>},
+             {"mapNextKey", guard<map_next_key>},
+             {"mapUpdateBatch", guard<map_update_batch>},
+             {"mapUpdateEach", guard<map_update_each>},
+             {"mapReadBatch", guard<map_read_batch>},
+             {"mapWrite", guard<map_write>},
+             {"mapRead", guard<map_read>},
+             {"mapView", guard<map_view>},
+             {"detach", guard<detach>},
+         });
 }
 
 }  // namespace plumbline

@@ -21,14 +21,17 @@ constexpr size_t kVerifierLogSize = 16 << 20;
 class VerifierLog {
  public:
   VerifierLog() {
-    void* memory = mmap(nullptr, kVerifierLogSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, kVerifierLogSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory != MAP_FAILED) buffer_ = static_cast<char*>(memory);
   }
   ~VerifierLog() { release(); }
   VerifierLog(const VerifierLog&) = delete;
   char* buffer() { return buffer_; }
   size_t size() const { return buffer_ ? kVerifierLogSize : 0; }
-  std::string text() const { return buffer_ ? std::string(buffer_, strnlen(buffer_, kVerifierLogSize)) : std::string(); }
+  std::string text() const {
+    return buffer_ ? std::string(buffer_, strnlen(buffer_, kVerifierLogSize)) : std::string();
+  }
   void release() noexcept {
     if (buffer_) munmap(std::exchange(buffer_, nullptr), kVerifierLogSize);
   }
@@ -58,7 +61,8 @@ class Object final : public Handle {
   void load() {
     LibbpfLog warnings;
     int error = bpf_object__load(get());
-    if (error) throw Failure{"load object " + std::string(bpf_object__name(object_)), -error, log.text(), warnings.text};
+    if (error)
+      throw Failure{"load object " + std::string(bpf_object__name(object_)), -error, log.text(), warnings.text};
     loaded_log = log.text();
     log.release();
     // libbpf kept a pointer to the log, but uses it in load alone, which cannot be called twice.
@@ -153,7 +157,8 @@ napi_value object_write_initial(Call& call) {
   uint32_t offset = call.uint32(2);
   Bytes bytes = call.bytes(3);
   size_t size = 0;
-  auto* value = static_cast<uint8_t*>(const_cast<void*>(bpf_map__initial_value(call.handle<Object>(0).map(name), &size)));
+  auto* value =
+      static_cast<uint8_t*>(const_cast<void*>(bpf_map__initial_value(call.handle<Object>(0).map(name), &size)));
   if (!value || offset > size || bytes.size > size - offset) throw Failure{"set initial value of map " + name, ERANGE};
   memcpy(value + offset, bytes.data, bytes.size);
   return call.undefined();
@@ -191,14 +196,16 @@ napi_value object_set_max_entries(Call& call) {
 napi_value object_program(Call& call) {
   std::string name = call.string(1);
   int fd = bpf_program__fd(call.handle<Object>(0).program(name));
-  return call.external(std::make_unique<Program>(call.environment, duplicate(fd, "take program " + name + ", which is not loaded")));
+  return call.external(
+      std::make_unique<Program>(call.environment, duplicate(fd, "take program " + name + ", which is not loaded")));
 }
 
 // objectMap(object, name): Map
 napi_value object_map(Call& call) {
   std::string name = call.string(1);
   int fd = bpf_map__fd(call.handle<Object>(0).map(name));
-  return call.external(std::make_unique<Map>(call.environment, duplicate(fd, "take map " + name + ", which is not loaded")));
+  return call.external(
+      std::make_unique<Map>(call.environment, duplicate(fd, "take map " + name + ", which is not loaded")));
 }
 
 // libbpfVersion(): string
@@ -209,20 +216,21 @@ napi_value libbpf_version(Call& call) {
 }  // namespace
 
 void define_object(napi_env env, napi_value exports) {
-  define(env, exports, {
-      {"objectOpen", guard<object_open>},
-      {"objectLoad", guard<object_load>},
-      {"objectBtf", guard<object_btf>},
-      {"objectPrograms", guard<object_programs>},
-      {"objectMaps", guard<object_maps>},
-      {"objectWriteInitial", guard<object_write_initial>},
-      {"objectReadInitial", guard<object_read_initial>},
-      {"objectSetAutoload", guard<object_set_autoload>},
-      {"objectSetMaxEntries", guard<object_set_max_entries>},
-      {"objectProgram", guard<object_program>},
-      {"objectMap", guard<object_map>},
-      {"libbpfVersion", guard<libbpf_version>},
-  });
+  define(env, exports,
+         {
+             {"objectOpen", guard<object_open>},
+             {"objectLoad", guard<object_load>},
+             {"objectBtf", guard<object_btf>},
+             {"objectPrograms", guard<object_programs>},
+             {"objectMaps", guard<object_maps>},
+             {"objectWriteInitial", guard<object_write_initial>},
+             {"objectReadInitial", guard<object_read_initial>},
+             {"objectSetAutoload", guard<object_set_autoload>},
+             {"objectSetMaxEntries", guard<object_set_max_entries>},
+             {"objectProgram", guard<object_program>},
+             {"objectMap", guard<object_map>},
+             {"libbpfVersion", guard<libbpf_version>},
+         });
 }
 
 }  // namespace plumbline

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loaded programs: what the kernel says of them, where they hang, and single runs; and loading of raw bytecode for probes.
+// Loaded programs: what the kernel says of them, where they hang, and single runs; and loading of raw bytecode for
+// probes.
 #include "environment.h"
 
 #include <bpf/bpf.h>
@@ -28,7 +29,8 @@ class Link final : public FdHandle {
   const bool is_perf_event_;
 };
 
-// programInfo(program): { name, id, type, runTimeNs, runs, recursionMisses, verifiedInstructions, instructions, jitedBytes }
+// programInfo(program): { name, id, type, runTimeNs, runs, recursionMisses, verifiedInstructions, instructions,
+// jitedBytes }
 napi_value program_info(Call& call) {
   bpf_prog_info info = {};
   uint32_t size = sizeof info;
@@ -46,7 +48,8 @@ napi_value program_info(Call& call) {
   return result;
 }
 
-// programAttachRawTracepoint(program, name | null): Link. Without a name: a program that names its target by BTF (tp_btf).
+// programAttachRawTracepoint(program, name | null): Link. Without a name: a program that names its target by BTF
+// (tp_btf).
 napi_value program_attach_raw_tracepoint(Call& call) {
   bool named = call.given(1);
   std::string name = named ? call.string(1) : "";
@@ -70,7 +73,8 @@ napi_value program_attach_perf_event(Call& call) {
   return call.external(std::make_unique<Link>(call.environment, std::move(copy), true));
 }
 
-// programTestRun(program, context | null, data | null, dataOut | null, repeat, flags): { returnValue, durationNs, dataLength }
+// programTestRun(program, context | null, data | null, dataOut | null, repeat, flags): { returnValue, durationNs,
+// dataLength }
 napi_value program_test_run(Call& call) {
   LIBBPF_OPTS(bpf_test_run_opts, options);
   if (call.given(1)) {
@@ -105,7 +109,8 @@ napi_value enable_stats(Call& call) {
   return call.external(std::make_unique<StatsSwitch>(call.environment, std::move(fd)));
 }
 
-// programLoadRaw(type, instructions, log: Uint8Array, license): Program | errno. `log` is filled with the verifier's words.
+// programLoadRaw(type, instructions, log: Uint8Array, license): Program | errno. `log` is filled with the verifier's
+// words.
 napi_value program_load_raw(Call& call) {
   Bytes instructions = call.bytes(1);
   Bytes log = call.bytes(2);
@@ -115,7 +120,8 @@ napi_value program_load_raw(Call& call) {
   options.log_size = log.size;
   options.log_level = 1;
   FileDescriptor fd(bpf_prog_load(static_cast<bpf_prog_type>(call.uint32(0)), "plumbline_probe", license.c_str(),
-                                  reinterpret_cast<const bpf_insn*>(instructions.data), instructions.size / sizeof(bpf_insn), &options));
+                                  reinterpret_cast<const bpf_insn*>(instructions.data),
+                                  instructions.size / sizeof(bpf_insn), &options));
   if (fd.get() < 0) return call.number(errno);
   return call.external(std::make_unique<Program>(call.environment, std::move(fd)));
 }
@@ -123,14 +129,15 @@ napi_value program_load_raw(Call& call) {
 }  // namespace
 
 void define_program(napi_env env, napi_value exports) {
-  define(env, exports, {
-      {"programInfo", guard<program_info>},
-      {"programAttachRawTracepoint", guard<program_attach_raw_tracepoint>},
-      {"programAttachPerfEvent", guard<program_attach_perf_event>},
-      {"programTestRun", guard<program_test_run>},
-      {"programLoadRaw", guard<program_load_raw>},
-      {"enableStats", guard<enable_stats>},
-  });
+  define(env, exports,
+         {
+             {"programInfo", guard<program_info>},
+             {"programAttachRawTracepoint", guard<program_attach_raw_tracepoint>},
+             {"programAttachPerfEvent", guard<program_attach_perf_event>},
+             {"programTestRun", guard<program_test_run>},
+             {"programLoadRaw", guard<program_load_raw>},
+             {"enableStats", guard<enable_stats>},
+         });
 }
 
 }  // namespace plumbline

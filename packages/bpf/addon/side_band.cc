@@ -11,7 +11,7 @@
 namespace plumbline {
 namespace {
 
-constexpr size_t kTrailer = 24;        // pid, tid, time, cpu, reserved
+constexpr size_t kTrailer = 24;  // pid, tid, time, cpu, reserved
 constexpr size_t kTimeFromEnd = 16;
 constexpr size_t kLostCountOffset = 16;  // header, id, lost
 
@@ -94,7 +94,8 @@ SideBand::Stop SideBand::drain(uint64_t until, Batch& batch, Counts& counts) {
 
 void SideBand::publish() {
   for (auto& ring : rings) ring->publish();
-  rings.erase(std::remove_if(rings.begin(), rings.end(), [](auto& ring) { return ring->retired && ring->empty(); }), rings.end());
+  rings.erase(std::remove_if(rings.begin(), rings.end(), [](auto& ring) { return ring->retired && ring->empty(); }),
+              rings.end());
 }
 
 }  // namespace plumbline

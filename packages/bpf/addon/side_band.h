@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perf's side band: what happens to processes (exec, fork, exit, executable mappings), from one ring per CPU, merged by time.
+// Perf's side band: what happens to processes (exec, fork, exit, executable mappings), from one ring per CPU, merged
+// by time.
 #ifndef PLUMBLINE_SIDE_BAND_H
 #define PLUMBLINE_SIDE_BAND_H
 
@@ -25,14 +26,14 @@ class SideBandRing {
   bool retired = false;  // another ring serves the CPU by now; this one goes once it is empty
 
   int fd() const { return event_.get(); }
-  void refresh();                           // looks for what the kernel wrote since
+  void refresh();  // looks for what the kernel wrote since
   bool empty() const { return size_ == 0; }
-  uint64_t time() const { return time_; }   // of the first record: ns, CLOCK_MONOTONIC
-  size_t size() const { return size_; }     // of the first record; 0 if there is none
-  uint64_t lost() const;                    // records that the first record says were lost
-  void take(uint8_t* room);                 // copies the first record and goes on to the next
-  void publish();                           // gives the room of what was taken back to the kernel
-  uint64_t pending() const;                 // bytes that were not taken
+  uint64_t time() const { return time_; }  // of the first record: ns, CLOCK_MONOTONIC
+  size_t size() const { return size_; }    // of the first record; 0 if there is none
+  uint64_t lost() const;                   // records that the first record says were lost
+  void take(uint8_t* room);                // copies the first record and goes on to the next
+  void publish();                          // gives the room of what was taken back to the kernel
+  uint64_t pending() const;                // bytes that were not taken
 
  private:
   void look();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Compiles `addon/*.cc` to `build/addon.node` with the system's C++ compiler: no node-gyp, no download. The headers of Node-API come from the
- * package `node-api-headers`; the interface is stable across versions of Node. libbpf, libelf and zlib are linked dynamically, the C++ library
- * statically.
+ * Compiles `addon/*.cc` to `build/addon.node` with the system's C++ compiler: no node-gyp, no download. The headers
+ * of Node-API come from the package `node-api-headers`; the interface is stable across versions of Node. libbpf,
+ * libelf and zlib are linked dynamically, the C++ library statically.
  *
  *   node scripts/build-addon.ts [--debug]      --debug: no optimization, address and undefined-behaviour checks
  */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Compiles each `bpf/*.bpf.c` to `build/<name>.bpf.o` and prints the instructions of every program, so that a
- * review sees growth. Kernel types come from the committed `bpf/kernel_types.h`, relocated at load (CO-RE): the build needs no
- * running kernel and no BTF.
+ * review sees growth. Kernel types come from the committed `bpf/kernel_types.h`, relocated at load (CO-RE): the build
+ * needs no running kernel and no BTF.
  *
  *   node scripts/build-bpf.ts [name...]     all, or the named ones
  */

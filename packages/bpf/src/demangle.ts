@@ -8,8 +8,8 @@ const MAX_INPUT = 1024;
 const MAX_OUTPUT = 16 << 10;
 
 /**
- * Readable forms of names mangled by the Itanium C++ ABI (`_Z...`), in the same order; null for what is not such a name, is
- * longer than 1,024 bytes, or would become longer than 16 KiB.
+ * Readable forms of names mangled by the Itanium C++ ABI (`_Z...`), in the same order; null for what is not such a
+ * name, is longer than 1,024 bytes, or would become longer than 16 KiB.
  */
 export function demangle(names: readonly string[]): (string | null)[] {
   if (!Array.isArray(names) || names.some((name) => typeof name !== 'string'))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What this kernel offers, learned by trying: small programs are loaded, maps created, events opened. Kernel versions are
- * documentation only, for distributions carry newer features in older kernels and leave others out.
+ * What this kernel offers, learned by trying: small programs are loaded, maps created, events opened. Kernel versions
+ * are documentation only, for distributions carry newer features in older kernels and leave others out.
  */
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
@@ -198,7 +198,10 @@ export interface KernelReport {
   memlockLimit: number | null;
 }
 
-/** Tries everything; takes some 100 ms and leaves nothing behind. @throws BpfError only if the addon cannot be loaded */
+/**
+ * Tries everything; takes some 100 ms and leaves nothing behind.
+ * @throws BpfError only if the addon cannot be loaded
+ */
 export function features(): KernelReport {
   native();
   const btf = readKernelBtf();

@@ -37,7 +37,10 @@ const PAGE_SIZE = 4096;
 
 /** Bytes of exactly the key's size, or a number where the key is 4 or 8 bytes long. */
 export type MapKey = Uint8Array | number | bigint;
-/** Bytes of exactly the value's size, a number where it is 1 to 8 bytes long, or what an array of maps or programs holds. */
+/**
+ * Bytes of exactly the value's size, a number where it is 1 to 8 bytes long, or what an array of maps or programs
+ * holds.
+ */
 export type MapValue = Uint8Array | number | bigint | BpfMap | BpfProgram;
 
 export interface MapOptions {
@@ -232,7 +235,10 @@ export class BpfMap {
     if (batch.length) yield take();
   }
 
-  /** All entries one by one; the buffers are copies. Values of a per-CPU map are those of all CPUs, `valueStride` bytes. */
+  /**
+   * All entries one by one; the buffers are copies. Values of a per-CPU map are those of all CPUs, `valueStride`
+   * bytes.
+   */
   *entries(): Generator<{ key: Buffer; value: Buffer }> {
     const { keySize } = this.info;
     for (const { keys, values, count } of this.readBatches()) {
@@ -273,8 +279,9 @@ export class BpfMap {
   }
 
   /**
-   * Writes into the memory of an mmap-able array. The memory is mapped for the moment only, so that it is never counted as this
-   * process's. Aligned 4- and 8-byte words are written at once; BPF programs may see longer writes half done.
+   * Writes into the memory of an mmap-able array. The memory is mapped for the moment only, so that it is never
+   * counted as this process's. Aligned 4- and 8-byte words are written at once; BPF programs may see longer writes
+   * half done.
    */
   write(offset: number, bytes: Uint8Array): void {
     this.#checkRange(offset, bytes.length);

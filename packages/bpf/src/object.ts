@@ -208,7 +208,9 @@ export class BpfObject {
     return program;
   }
 
-  /** The same object each time; closed with this one. Sections of variables are maps too: `.rodata`, `.data`, `.bss`. */
+  /**
+   * The same object each time; closed with this one. Sections of variables are maps too: `.rodata`, `.data`, `.bss`.
+   */
   map(name: string): BpfMap {
     this.#expect('loaded', `take map ${name}`);
     let map = this.#maps.get(name);

@@ -4,6 +4,7 @@
  * Source: perf_event_open(2), struct perf_event_attr of include/uapi/linux/perf_event.h.
  */
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { BpfError } from './errors.ts';
 import { native, type PerfEventHandle } from './native.ts';
 
@@ -184,24 +185,19 @@ export class PerfEvent {
   setFrequency(frequencyHz: number): void {
     checkPeriod('frequencyHz', frequencyHz);
     if (!this.#byFrequency) throw new TypeError('the event was opened by period');
+    const limit = maxSampleRate();
+    if (frequencyHz > limit) throw aboveLimit('set frequency of perf event', frequencyHz, limit);
     // The kernel turns the frequency of a clock into a period when it opens it (perf_swevent_init_hrtimer) and takes what
     // it is given later as one: nanoseconds. Given hertz, the clock would fire as fast as it can.
-    this.#setPeriod(this.#isClock ? Math.round(1e9 / frequencyHz) : frequencyHz, frequencyHz);
+    const value = this.#isClock ? Math.round(1e9 / frequencyHz) : frequencyHz;
+    native().perfEventSetPeriod(this.handle, BigInt(value));
   }
 
   /** For an event that was opened by period. */
   setPeriod(period: number): void {
     checkPeriod('period', period);
     if (this.#byFrequency) throw new TypeError('the event was opened by frequency');
-    this.#setPeriod(period);
-  }
-
-  #setPeriod(value: number, frequencyHz?: number): void {
-    try {
-      native().perfEventSetPeriod(this.handle, BigInt(value));
-    } catch (error) {
-      throw error instanceof BpfError ? explainRate(error, frequencyHz) : error;
-    }
+    native().perfEventSetPeriod(this.handle, BigInt(period));
   }
 
   /** What was counted so far; ns for the clocks. */
@@ -214,10 +210,14 @@ export class PerfEvent {
   }
 }
 
+function aboveLimit(operation: string, frequencyHz: number, limit: number): BpfError {
+  const detail = `${frequencyHz} Hz is above kernel.perf_event_max_sample_rate, which is ${limit}`;
+  return new BpfError({ operation, errno: constants.errno.EINVAL, detail });
+}
+
+/** The kernel answers EINVAL to many things; this one can be told. */
 function explainRate(error: BpfError, frequencyHz: number | undefined): BpfError {
   if (error.code !== 'EINVAL' || frequencyHz === undefined) return error;
   const limit = maxSampleRate();
-  if (frequencyHz <= limit) return error;
-  const detail = `${frequencyHz} Hz is above kernel.perf_event_max_sample_rate, which is ${limit}`;
-  return new BpfError({ operation: error.operation, errno: error.errno, detail });
+  return frequencyHz > limit ? aboveLimit(error.operation, frequencyHz, limit) : error;
 }

@@ -36,7 +36,10 @@ export class BpfProgram {
     return native().programInfo(this.#handle);
   }
 
-  /** @param tracepoint its name, e.g. `sched_process_exec`; absent for a program that names its target by BTF (`tp_btf/...`) */
+  /**
+   * @param tracepoint its name, e.g. `sched_process_exec`; absent for a program that names its target by BTF
+   * (`tp_btf/...`)
+   */
   attachRawTracepoint(tracepoint?: string): BpfLink {
     return new BpfLink(native().programAttachRawTracepoint(this.#handle, tracepoint ?? null));
   }
@@ -49,7 +52,10 @@ export class BpfProgram {
     return new BpfLink(native().programAttachPerfEvent(this.#handle, event.handle, cookie));
   }
 
-  /** Runs the program once, or `repeat` times, on given input. @throws BpfError `ENOTSUPP` where its type cannot be run so */
+  /**
+   * Runs the program once, or `repeat` times, on given input.
+   * @throws BpfError `ENOTSUPP` where its type cannot be run so
+   */
   testRun(options: TestRunOptions = {}): { returnValue: number; durationNs: number; dataLength: number } {
     const { context = null, data = null, dataOut = null, repeat = 0, flags = 0 } = options;
     return native().programTestRun(this.#handle, context, data, dataOut, repeat, flags);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Decodes perf's side-band records: what happens to processes and their executable mappings.
- * Source: enum perf_event_type of include/uapi/linux/perf_event.h; the events are opened by `PerfEvent` with `sideBand`, so each
- * record ends with the thread, the time and the CPU that it was written by.
+ * Source: enum perf_event_type of include/uapi/linux/perf_event.h; the events are opened by `PerfEvent` with
+ * `sideBand`, so each record ends with the thread, the time and the CPU that it was written by.
  */
 import type { EventBatch } from './event-reader.ts';
 
@@ -15,7 +15,10 @@ interface Written {
   readonly cpu: number;
 }
 
-/** A mapping became executable memory of the process: mmap(2) with PROT_EXEC, by exec, the dynamic loader, dlopen or a JIT. */
+/**
+ * A mapping became executable memory of the process: mmap(2) with PROT_EXEC, by exec, the dynamic loader, dlopen or a
+ * JIT.
+ */
 export interface MappingRecord extends Written {
   readonly type: 'mapping';
   readonly start: bigint;
@@ -93,7 +96,8 @@ export function decodeSideBand(records: Buffer, start: number, end: number): Sid
   };
   switch (number) {
     case TYPE.mmap2: {
-      // With a build id in place of device and inode, which is not asked for, the file would be known by its name alone.
+      // With a build id in place of device and inode, which is not asked for, the file would be known by its name
+      // alone.
       const byBuildId = (misc & MISC_MMAP_BUILD_ID) !== 0;
       const address = records.readBigUInt64LE(body + 8);
       return {

@@ -25,8 +25,10 @@ describe('demangle', () => {
 
   test('a short name that stands for gigabytes is given up', () => {
     // f(A<int, int>, A<the one before, the one before>, ...): each parameter is twice as long as the one before it.
+    const substitution = (n: number) => `S${n.toString(36).toUpperCase()}_`;
+    const parameter = (n: number) => `S_I${substitution(n)}${substitution(n)}E`;
     const bomb = (parameters: number) =>
-      `_Z1f1AIiiE${Array.from({ length: parameters }, (_, n) => `S_IS${n.toString(36).toUpperCase()}_S${n.toString(36).toUpperCase()}_E`).join('')}`;
+      `_Z1f1AIiiE${Array.from({ length: parameters }, (_, n) => parameter(n)).join('')}`;
     const lengths = [1, 2, 3, 4].map((parameters) => demangle([bomb(parameters)])[0]!.length);
     for (let i = 1; i < lengths.length; i++) assert.ok(lengths[i] > 1.7 * lengths[i - 1]);
     assert.ok(bomb(60).length < 700);

@@ -145,9 +145,7 @@ describe('BpfObject', needsBpf(), () => {
     assert.equal(stats.get('discard')!.runs, 0);
     assert.equal(stats.has('from_the_future'), false);
     assert.ok(object.program('produce').instructions > 10);
-    statistics.close();
-    object.program('read_globals').testRun({ context: words() });
-    assert.equal(object.stats().get('read_globals')!.runs, 10);
+    statistics.close(); // others may keep them on, so that they are off now cannot be asked
     object.close();
   });
 

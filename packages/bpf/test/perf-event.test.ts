@@ -72,6 +72,10 @@ describe('PerfEvent', needsBpf(), () => {
     assert.ok(hits() - hitsBefore <= 2 * expected, `${hits() - hitsBefore} hits where ${expected} were asked for`);
     assert.throws(() => event.setPeriod(1000), { name: 'TypeError' });
     assert.throws(() => event.setFrequency(0), { name: 'RangeError' });
+    assert.throws(() => event.setFrequency(maxSampleRate() + 1), {
+      code: 'EINVAL',
+      message: /perf_event_max_sample_rate/,
+    });
     link.close();
     event.close();
     const byPeriod = PerfEvent.open({ event: 'cpuClock', period: 1_000_000, pid: process.pid });

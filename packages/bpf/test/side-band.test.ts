@@ -36,7 +36,8 @@ describe('side band of the running kernel', needsBpf(), () => {
     // Loads the addon (which is a dlopen), then says where the kernel has put it.
     const library = builtFile('addon.node');
     const script = `require(${JSON.stringify(library)});
-      const line = require('fs').readFileSync('/proc/self/maps', 'utf8').split('\\n').find((l) => l.includes(' r-xp ') && l.endsWith('addon.node'));
+      const maps = require('fs').readFileSync('/proc/self/maps', 'utf8').split('\\n');
+      const line = maps.find((mapping) => mapping.includes(' r-xp ') && mapping.endsWith('addon.node'));
       console.log(JSON.stringify({ pid: process.pid, line }));`;
     let output = '';
     const { records } = await record(async () => {
