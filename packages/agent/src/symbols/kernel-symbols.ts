@@ -102,7 +102,7 @@ function hexadecimal(text: Uint8Array, at: number): bigint {
 
 /** Names one after the other, each ended by a zero; a reference is where one begins. */
 class NameBuffer {
-  #bytes = new Uint8Array(1 << 20);
+  #bytes = new Uint8Array(1 << 16);
   #length = 1; // reference 0 is NO_SYMBOL
 
   add(name: Uint8Array): number {
