@@ -67,8 +67,10 @@ export async function readElfSymbols({ file: source, debugFile, unxz }: ElfSymbo
     const debug = parseElf(debugFile);
     tables.push(builder.add(debug, debugFile, lacksSymbols(debug) ? 'dynsym' : 'symtab', 'debugFile'));
   } else {
-    if (findSymbolSection(file, 'dynsym')) tables.push(builder.add(file, source, 'dynsym', 'file'));
     const mini = findMiniDebugInfo(file);
+    // Exported functions alone: what has no size would seem to reach over all the functions behind it.
+    const needsSize = mini === undefined;
+    if (findSymbolSection(file, 'dynsym')) tables.push(builder.add(file, source, 'dynsym', 'file', needsSize));
     if (mini !== undefined && unxz !== undefined) {
       const bytes = await unxz(readSection(source, mini, MAX_MINI_DEBUG_SIZE), MAX_MINI_DEBUG_SIZE);
       const miniSource = bytesSource(bytes);
@@ -88,7 +90,13 @@ class SymbolTablesBuilder {
     this.#builder = new SymbolIndexBuilder(this.#executable[0]?.start ?? 0);
   }
 
-  add(file: ElfFile, source: ByteSource, kind: 'symtab' | 'dynsym', place: NameTable['in']): NameTable {
+  add(
+    file: ElfFile,
+    source: ByteSource,
+    kind: 'symtab' | 'dynsym',
+    place: NameTable['in'],
+    needsSize = false,
+  ): NameTable {
     const section = findSymbolSection(file, kind);
     const strings = section && file.sections[section.link];
     if (!section || !strings || section.type === SHT_NOBITS || strings.type === SHT_NOBITS) {
@@ -100,6 +108,7 @@ class SymbolTablesBuilder {
       const type = info & 15;
       const binding = info >> 4;
       const isLabel = type === STT_NOTYPE;
+      if (needsSize && size === 0) return;
       if (type !== STT_FUNC && type !== STT_GNU_IFUNC && !(isLabel && binding !== STB_LOCAL)) return;
       if (nameOffset === NO_SYMBOL || nameOffset >= SECOND_TABLE || this.#endOf(address) === 0) return;
       const rank = binding === STB_GLOBAL ? 2 : binding === STB_WEAK ? 1 : 0;

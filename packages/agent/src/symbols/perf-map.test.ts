@@ -62,6 +62,8 @@ test('hostile text is bounded', () => {
   assert.equal(map.count, 2);
 });
 
+const nameAt = (reader: PerfMapReader, address: number) => reader.map?.nameAt(address);
+
 /** A /proc with one process of this user. */
 function fakeProc() {
   const folder = mkdtempSync(join(tmpdir(), 'plumbline-perf-map-'));
@@ -80,14 +82,14 @@ test('a map is found under the id in its own namespace, followed, and read anew 
     reader.refresh();
     appendFileSync(file, '20 8 two\n');
     reader.refresh();
-    assert.deepEqual([reader.map?.nameAt(0x10), reader.map?.nameAt(0x20)], ['one', 'two']);
+    assert.deepEqual([nameAt(reader, 0x10), nameAt(reader, 0x20)], ['one', 'two']);
     writeFileSync(`${file}.new`, '30 8 three\n');
     renameSync(`${file}.new`, file);
     reader.refresh();
-    assert.deepEqual([reader.map?.nameAt(0x10), reader.map?.nameAt(0x30)], [undefined, 'three']);
+    assert.deepEqual([nameAt(reader, 0x10), nameAt(reader, 0x30)], [undefined, 'three']);
     rmSync(join(folder, '7'), { recursive: true });
     reader.refresh();
-    assert.equal(reader.map?.nameAt(0x30), 'three', 'what is known stays when the process is gone');
+    assert.equal(nameAt(reader, 0x30), 'three', 'what is known stays when the process is gone');
     assert.equal(PerfMapReader.forProcess(7, folder), undefined);
   } finally {
     rmSync(folder, { recursive: true });
