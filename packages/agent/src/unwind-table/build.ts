@@ -12,10 +12,12 @@ import { type ElfFile, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } fro
 import type { ByteSource } from '../elf/source.ts';
 import { CfaProgram } from './cfa-program.ts';
 import type { AddressRange } from './cfi.ts';
+import { CodeLayer } from './code-layer.ts';
 import { SegmentEncoder, type UnwindSegment } from './encode.ts';
 import { UnwindTableError } from './errors.ts';
 import { openDebugFrame, openEhFrame } from './frame-sections.ts';
-import { coverWithLayers, FrameLayer, type Layer } from './layers.ts';
+import { findFunctions } from './functions.ts';
+import { coverWithLayers, FrameLayer, gapsOfLayers, type Layer } from './layers.ts';
 import { RULE_NONE, RuleSet, ruleOfKind } from './row.ts';
 
 /** Text above this size is refused; the largest programs known have some 500 MB. */
@@ -36,6 +38,8 @@ export interface UnwindTableStats {
   /** Distinct rules of the whole file. */
   rules: number;
   textBytes: number;
+  /** Bytes of text whose rules come from an analysis of the code. */
+  analysedBytes: number;
   /** Bytes of text under RULE_NONE. */
   uncoveredBytes: number;
   byteLength: number;
@@ -62,15 +66,24 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   const program = new CfaProgram(rules);
   const ehFrame = openEhFrame(file, source, text);
   const debugFrame = openDebugFrame(file, source, text);
-  const layers: Layer[] = [];
-  if (ehFrame !== undefined) layers.push(new FrameLayer(ehFrame, program));
-  if (debugFrame !== undefined) layers.push(new FrameLayer(debugFrame, program));
+  const frameLayers = [ehFrame, debugFrame].filter((s) => s !== undefined).map((s) => new FrameLayer(s, program));
+  const gaps = ranges
+    .flatMap((range) => gapsOfLayers(frameLayers, range.start, range.end))
+    .filter((gap) => gap.end - gap.start > MAX_PADDING);
+  const codeLayer = new CodeLayer(file, source, findFunctions(file, source, gaps), rules);
+  codeLayer.completeFunctions(gaps);
+  const layers: Layer[] = [...frameLayers, codeLayer];
 
   const encoder = new SegmentEncoder(rules);
   let uncoveredBytes = 0;
   for (const range of ranges) {
     encoder.begin(range.start);
-    const sink = { add: (start: number, _end: number, rule: number) => encoder.add(start, rule) };
+    const sink = {
+      add(start: number, end: number, rule: number) {
+        if (rule === none) uncoveredBytes += end - start;
+        encoder.add(start, rule);
+      },
+    };
     coverWithLayers(layers, range.start, range.end, sink, (from, to) => {
       if (to - from <= MAX_PADDING && from > range.start) return;
       uncoveredBytes += to - from;
@@ -89,6 +102,7 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
       rows: segments.reduce((sum, segment) => sum + segment.rows.length, 0),
       rules: rules.count,
       textBytes,
+      analysedBytes: codeLayer.provedBytes,
       uncoveredBytes,
       byteLength: segments.reduce((sum, segment) => sum + segment.byteLength, 0),
     },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { CfaProgram, RuleSink } from './cfa-program.ts';
-import type { FrameSection } from './cfi.ts';
+import type { AddressRange, FrameSection } from './cfi.ts';
 
 /**
  * A source of unwind rules that knows some of the text. `cover` walks [from, to) in order of address: what it knows goes
@@ -50,6 +50,17 @@ export function firstAfter(starts: Float64Array, address: number): number {
   return low;
 }
 
+/** The stretches of [from, to) that no layer knows. */
+export function gapsOfLayers(layers: readonly FrameLayer[], from: number, to: number): AddressRange[] {
+  const gaps: AddressRange[] = [];
+  const find = (level: number, a: number, b: number) => {
+    if (level === layers.length) gaps.push({ start: a, end: b });
+    else layers[level].cover(a, b, undefined, (c, d) => find(level + 1, c, d));
+  };
+  find(0, from, to);
+  return gaps;
+}
+
 /** The functions of a call frame section. Where FDEs overlap, the one that begins last wins, as in libgcc. */
 export class FrameLayer implements Layer {
   readonly section: FrameSection;
@@ -61,7 +72,8 @@ export class FrameLayer implements Layer {
     this.#program = program;
   }
 
-  cover(from: number, to: number, sink: RuleSink, gap: (from: number, to: number) => void): void {
+  /** Without a sink only the gaps are found. */
+  cover(from: number, to: number, sink: RuleSink | undefined, gap: (from: number, to: number) => void): void {
     const { section } = this;
     const { starts } = section;
     let at = from;
@@ -74,10 +86,12 @@ export class FrameLayer implements Layer {
       if (!section.select(i)) continue;
       const end = Math.min(section.end, to, starts[i + 1] ?? to);
       if (end <= at) continue;
-      this.#clipped.from = at;
-      this.#clipped.to = end;
-      this.#clipped.target = sink;
-      this.#program.run(section, this.#clipped);
+      if (sink !== undefined) {
+        this.#clipped.from = at;
+        this.#clipped.to = end;
+        this.#clipped.target = sink;
+        this.#program.run(section, this.#clipped);
+      }
       at = end;
     }
     if (at < to) gap(at, to);
