@@ -19,7 +19,8 @@ export interface RecordedFrame {
   readonly byPointer: boolean;
   readonly name?: string;
   readonly file?: string;
-  /** Of the interrupted instruction or of the last byte of the call, by the file's headers. */
+  /** Of the interrupted instruction or of the last byte of the call: in the file, and by the file's headers. */
+  readonly fileOffset?: bigint;
   readonly fileAddress?: bigint;
 }
 
@@ -67,8 +68,9 @@ export interface RecordingOptions {
   readonly keep?: (stack: Pick<RecordedStack, 'pid' | 'tid' | 'comm'>) => boolean;
 }
 
-interface RawFrame extends Omit<RecordedFrame, 'address' | 'fileAddress'> {
+interface RawFrame extends Omit<RecordedFrame, 'address' | 'fileOffset' | 'fileAddress'> {
   readonly address: string;
+  readonly fileOffset?: string;
   readonly fileAddress?: string;
 }
 
@@ -77,8 +79,9 @@ const optional = (hex: string | undefined) => (hex === undefined ? undefined : B
 /** Parses one line of `--format raw`. @throws SyntaxError when it is not JSON */
 export function parseRawLine(line: string): RecordedStack {
   const { pid, tid, comm, count, outcome, reason, strategy, failingPc, user } = JSON.parse(line);
-  const frames = (user as RawFrame[]).map(({ address, exact, byPointer, name, file, fileAddress }) => {
-    return { address: BigInt(address), exact, byPointer, name, file, fileAddress: optional(fileAddress) };
+  const frames = (user as RawFrame[]).map(({ address, exact, byPointer, name, file, fileOffset, fileAddress }) => {
+    const place = { file, fileOffset: optional(fileOffset), fileAddress: optional(fileAddress) };
+    return { address: BigInt(address), exact, byPointer, name, ...place };
   });
   return { pid, tid, comm, count, outcome, reason, strategy, failingPc: optional(failingPc), user: frames };
 }

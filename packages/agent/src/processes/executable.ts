@@ -12,7 +12,10 @@ export interface LoadedSegment {
   readonly number: number;
 }
 
-/** A PT_LOAD program header. */
+/**
+ * A PT_LOAD program header of executable memory. Others are left out: by lld's layout a page of the file belongs to two
+ * segments, at different addresses.
+ */
 export interface LoadHeader {
   readonly offset: number;
   readonly address: number;

@@ -2,7 +2,7 @@
 /** The thread that builds unwind tables: parsing a large file takes a good part of a second, which the main thread has not. */
 import { parentPort } from 'node:worker_threads';
 import { ElfError } from '../elf/errors.ts';
-import { PT_LOAD, parseElf } from '../elf/file.ts';
+import { PF_X, PT_LOAD, parseElf } from '../elf/file.ts';
 import { readBuildIds } from '../elf/notes.ts';
 import { bytesSource } from '../elf/source.ts';
 import { buildUnwindTable } from '../unwind-table/build.ts';
@@ -38,7 +38,7 @@ export function buildTable(request: BuildRequest): BuildReply {
     const source = request.bytes ? bytesSource(request.bytes) : fileSource(request.fd);
     const file = parseElf(source);
     loads = file.programHeaders
-      .filter((header) => header.type === PT_LOAD)
+      .filter(({ type, flags }) => type === PT_LOAD && (flags & PF_X) !== 0)
       .map((header) => ({ offset: header.offset, address: header.address, fileSize: header.fileSize }));
     buildIds = readBuildIds(file, source);
     const { segments } = buildUnwindTable(file, source);

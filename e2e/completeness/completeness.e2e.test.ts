@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Real programs under the strategy `loop`: of the samples with a user stack at least 99.9 % reach a verified root, and no frame
+ * of any of them is one that no call instruction leads to. What is missed while a process or a library of it is new has
+ * reasons of its own and is counted apart: most samples of even the shortest-lived process are whole.
+ */
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { programs } from '../programs/programs.ts';
+import { missingFor, type Program, startWorkload } from '../programs/workload.ts';
+import { closeFiles, withoutCallSite } from '../truth/call-sites.ts';
+import { type RecordedStack, type Recording, recordRaw } from '../truth/recording.ts';
+
+const SECONDS = 6;
+const FREQUENCY = 299;
+/** Fewer say nothing about a thousandth. */
+const FEWEST_SAMPLES = 300;
+
+/** Reasons that end by themselves once the profiler knows a new process or library. */
+const SETTLING = ['process_unknown', 'no_mapping', 'unwind_info_pending'];
+
+const hex = (value: bigint | undefined) => (value === undefined ? '?' : `0x${value.toString(16)}`);
+
+function countOf(stacks: readonly RecordedStack[]): number {
+  return stacks.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** What was cut, most frequent first: reason, failing address, the last frames. */
+function describeCuts(cut: readonly RecordedStack[]): string {
+  const groups = new Map<string, number>();
+  for (const { reason, user, count } of cut) {
+    const last = user
+      .slice(-2)
+      .map(({ name, file, fileAddress }) => `${name ?? '?'} (${file ?? 'no file'} ${hex(fileAddress)})`);
+    const key = `${reason} after ${last.join(' < ') || 'no frame'}`;
+    groups.set(key, (groups.get(key) ?? 0) + count);
+  }
+  const sorted = [...groups].sort(([, a], [, b]) => b - a);
+  return sorted
+    .slice(0, 12)
+    .map(([key, count]) => `${count} × ${key}`)
+    .join('\n  ');
+}
+
+async function record(program: Program): Promise<Recording> {
+  const workload = await startWorkload(program);
+  try {
+    return await recordRaw({
+      pid: workload.pid,
+      strategy: 'loop',
+      seconds: SECONDS,
+      frequency: FREQUENCY,
+      whileRecording: () => workload.go(),
+      keep: ({ comm }) => comm === program.comm,
+    });
+  } finally {
+    await workload.stop();
+  }
+}
+
+describe('completeness of real programs', { timeout: 600_000 }, () => {
+  after(closeFiles);
+  for (const program of programs) {
+    const missing = missingFor(program);
+    const skip = missing.length > 0 && process.env.CI !== 'true' ? `not installed: ${missing.join(', ')}` : false;
+    it(`${program.name}: ${program.about}`, { skip }, async (t) => {
+      assert.deepEqual(missing, []);
+      const { stacks } = await record(program);
+      const user = stacks.filter(({ outcome }) => outcome !== 'kernel_only' && outcome !== 'filtered');
+      const cut = user.filter(({ outcome }) => outcome === 'truncated');
+      const settling = cut.filter(({ reason }) => SETTLING.includes(reason));
+      const [samples, unsettled, missed] = [countOf(user), countOf(settling), countOf(cut) - countOf(settling)];
+      const deepest = Math.max(...user.map((stack) => stack.user.length));
+      t.diagnostic(`${samples} samples, deepest ${deepest}, ${missed} cut, ${unsettled} of what was new`);
+      assert.ok(samples >= FEWEST_SAMPLES, `only ${samples} samples`);
+      for (const stack of user) {
+        const alien = withoutCallSite(stack.user);
+        assert.equal(
+          alien,
+          undefined,
+          `no call before ${hex(alien?.address)}: ${alien?.name} (${alien?.file} ${hex(alien?.fileAddress)})`,
+        );
+      }
+      assert.ok(missed * 1000 <= samples - unsettled, `${missed} of ${samples} cut:\n  ${describeCuts(cut)}`);
+      assert.ok(unsettled * 10 <= samples, `${unsettled} of ${samples} cut while new:\n  ${describeCuts(settling)}`);
+    });
+  }
+});
