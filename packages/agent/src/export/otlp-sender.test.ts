@@ -24,7 +24,7 @@ class HastyClock implements Clock {
   }
 }
 
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 60_000;
 
 function profileOf(samples: number, frames = 3): Profile {
   const profile = new Profile({ startUnixNano: 1n });
@@ -37,9 +37,9 @@ function profileOf(samples: number, frames = 3): Profile {
 }
 
 async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 60_000;
   while (!condition()) {
-    assert.ok(Date.now() < end, `${what} did not happen in 20 s`);
+    assert.ok(Date.now() < end, `${what} did not happen in a minute`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
@@ -147,7 +147,7 @@ for (const [protocol, startReceiver] of protocols) {
       const sender = await start({}, { timeoutMs: 300 });
       await sender.export(profileOf(1));
       await until(() => sender.statistics.samplesSent === 1, 'delivery');
-      assert.equal(sender.statistics.retries, 1);
+      assert.ok(sender.statistics.retries >= 1); // a busy machine may miss the deadline again
     });
 
     test('what the receiver refuses for good is dropped and counted, and the next goes through', async () => {

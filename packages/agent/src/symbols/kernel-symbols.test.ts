@@ -9,8 +9,8 @@ const TEXT = `0000000000000000 A fixed_percpu_data
 ffffffff81000000 T _stext
 ffffffff81000000 T startup_64
 ffffffff81000100 t local_function
-ffffffff81000200 T do_syscall_64
-ffffffff81000200 t alias_of_it
+ffffffff81010200 T do_syscall_64
+ffffffff81010200 t alias_of_it
 ffffffff82000000 D some_data
 ffffffffc0001000 t ext4_readdir\t[ext4]
 ffffffffc0002000 t bpf_prog_0123456789abcdef_profile\t[bpf]
@@ -20,8 +20,8 @@ test('functions of the kernel, of modules and of BPF programs', () => {
   const symbols = KernelSymbols.parse(Buffer.from(TEXT));
   const at = (address: bigint) => symbols.nameAt(address);
   assert.equal(at(0xffff_ffff_8100_0010n), '_stext');
-  assert.equal(at(0xffff_ffff_8100_01ffn), 'local_function');
-  assert.equal(at(0xffff_ffff_8100_0200n), 'do_syscall_64', 'of aliases, the exported one');
+  assert.equal(at(0xffff_ffff_8101_01ffn), 'local_function', 'to the next one, however far');
+  assert.equal(at(0xffff_ffff_8101_0200n), 'do_syscall_64', 'of aliases, the exported one');
   assert.equal(at(0xffff_ffff_c000_1234n), 'ext4_readdir [ext4]');
   assert.equal(at(0xffff_ffff_c000_2001n), 'bpf_prog_0123456789abcdef_profile [bpf]');
   assert.equal(at(0xffff_ffff_80ff_ffffn), undefined);

@@ -44,6 +44,7 @@ export class KernelSymbols {
     });
     const builder = new SymbolIndexBuilder(0);
     const names = new NameBuffer();
+    let last = 0;
     if (start >= 0n) {
       eachLine(text, size, (lineStart, lineEnd) => {
         const kind = text[lineStart + 17];
@@ -53,12 +54,13 @@ export class KernelSymbols {
         const name = names.add(text.subarray(lineStart + 19, lineEnd));
         // 'T' before 't': of aliases, the one that is exported.
         const rank = kind === 0x54 ? 2 : kind === 0x74 ? 1 : 0;
+        last = Math.max(last, Number(address - start));
         builder.add({ address: Number(address - start), size: 0, name, rank, isLabel: false });
       });
     }
     // A function reaches to the next one; the last one is given a page.
     const index = builder.build(
-      (address) => address + 4096,
+      () => last + 4096,
       (a, b) => a < b,
     );
     return new KernelSymbols(index, start, names.finish());
