@@ -4,11 +4,14 @@ import { systemClock } from './clock.ts';
 import { AgentError } from './errors.ts';
 import { silentLogger } from './log.ts';
 import { readProcessIdentity } from './metadata/process-identity.ts';
-import type { ProcessImage } from './processes/process-image.ts';
+import type { Executable } from './processes/executable.ts';
 import { listDescendants } from './processes/proc-fs.ts';
+import type { ProcessImage } from './processes/process-image.ts';
+import type { ProcessTable } from './processes/table.ts';
 import { ATTRIBUTE } from './profile/attribute-names.ts';
 import { Profile } from './profile/profile.ts';
 import { Profiler } from './profiler.ts';
+import { rawStacks } from './raw-stack.ts';
 import type {
   OutcomeCounters,
   RawStack,
@@ -17,7 +20,6 @@ import type {
   RecordResult,
   Strategy,
 } from './recording-options.ts';
-import { rawStacks } from './raw-stack.ts';
 import type { StackCount } from './samples/aggregate.ts';
 import { StoppedCommand } from './stopped-command.ts';
 
@@ -110,24 +112,30 @@ function describe(image: ProcessImage): Record<string, string | number | undefin
   };
 }
 
-/** Waits until the tables of all programs that run already are in the kernel. */
+/** Waits until the tables of all files that the processes to record have mapped are in the kernel. */
 async function untilReady(
   profiler: Profiler,
   abort: AbortSignal,
   onProgress: (progress: RecordProgress) => void,
 ): Promise<void> {
   const deadline = performance.now() + READINESS_MS;
-  while (profiler.executables.pending > 0 && performance.now() < deadline && !abort.aborted) {
-    const total = profiler.executables.size;
-    onProgress({
-      phase: 'preparing',
-      elapsedMs: 0,
-      counters: { fired: 0, byReason: {} },
-      done: total - profiler.executables.pending,
-      total,
-    });
+  while (performance.now() < deadline && !abort.aborted) {
+    const { done, total } = preparedFiles(profiler.processes);
+    if (done === total) return;
+    onProgress({ phase: 'preparing', elapsedMs: 0, counters: { fired: 0, byReason: {} }, done, total });
     await systemClock.sleep(20, abort);
   }
+}
+
+/** Of the files that selected processes have mapped, how many have a table or will never have one. */
+function preparedFiles(processes: ProcessTable): { done: number; total: number } {
+  const files = new Set<Executable>();
+  for (const image of processes.values()) {
+    if (image.policy !== SELECTED) continue;
+    for (const { executable } of image.mappings) if (executable) files.add(executable);
+  }
+  const done = [...files].filter(({ state }) => state !== 'pending').length;
+  return { done, total: files.size };
 }
 
 async function untilEnd(

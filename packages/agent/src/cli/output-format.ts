@@ -30,9 +30,11 @@ export function formatOfName(path: string): OutputFormat | undefined {
 }
 
 export interface EncodeOptions {
-  /** Title of the HTML page. */
-  readonly title: string;
   readonly version: string;
+  /** Of the HTML page: title, facts below it, and what each reason means. */
+  readonly title: string;
+  readonly facts: { name: string; value: string }[];
+  readonly sentences: ReadonlyMap<string, string>;
 }
 
 /** The recording in a format, in pieces that are written one after the other. */
@@ -53,7 +55,7 @@ export async function* encode(
       yield '\n';
       return;
     case 'html':
-      yield (await import('../export/html.ts')).encodeHtml(result.profile, { title: options.title });
+      yield (await import('../export/html.ts')).encodeHtml(result.profile, options);
       return;
     case 'raw':
       for (const stack of result.rawStacks()) yield `${rawLine(stack)}\n`;

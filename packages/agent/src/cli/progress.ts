@@ -23,7 +23,7 @@ export interface ProgressOptions {
 const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const REWRITE_EVERY_MS = 100;
 const LINE_EVERY_MS = 10_000;
-const BAR_COLUMNS = 20;
+const BAR_COLUMNS = 12;
 
 export class Progress {
   readonly #options: ProgressOptions;
@@ -67,23 +67,28 @@ export class Progress {
       case 'finishing':
         return `symbolizing${partsOf(progress)}`;
       case 'recording':
-        return `recording ${what}  ${this.#time(progress.elapsedMs)}  ${this.#samples(progress)}`;
+        return `recording ${what}${this.#time(progress.elapsedMs)}${this.#samples(progress)}`;
     }
   }
 
   #time(elapsedMs: number): string {
     const { durationMs, interactive } = this.#options;
-    if (durationMs === Number.POSITIVE_INFINITY) return `${formatElapsed(elapsedMs)} (Ctrl-C ends it)`;
+    if (!interactive && elapsedMs < LINE_EVERY_MS) {
+      return durationMs === Number.POSITIVE_INFINITY ? ' until it ends' : ` for ${formatElapsed(durationMs)}`;
+    }
+    if (durationMs === Number.POSITIVE_INFINITY)
+      return `  ${formatElapsed(elapsedMs)}${interactive ? ' (Ctrl-C ends it)' : ''}`;
     const share = Math.min(1, elapsedMs / durationMs);
     const filled = Math.round(share * BAR_COLUMNS);
     const bar = interactive ? `${'█'.repeat(filled)}${'░'.repeat(BAR_COLUMNS - filled)} ` : '';
-    return `${bar}${formatElapsed(Math.max(0, durationMs - elapsedMs))} left`;
+    return `  ${bar}${formatElapsed(Math.max(0, durationMs - elapsedMs))} left`;
   }
 
   #samples({ counters }: RecordProgress): string {
+    if (counters.fired === 0) return '';
     const table = tabulate(counters, this.#options.reasons);
     const { truncated = 0, dropped = 0, filtered = 0 } = table.byOutcome;
-    const parts = [`${grouped(table.fired - filtered)} samples`];
+    const parts = ['', `${grouped(table.fired - filtered)} samples`];
     if (table.userStacks > 0) parts.push(`${percent(1 - table.truncatedRatio)} whole`);
     if (truncated > 0) parts.push(`${grouped(truncated)} truncated`);
     if (dropped > 0) parts.push(`${grouped(dropped)} dropped`);

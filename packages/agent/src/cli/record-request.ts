@@ -16,7 +16,7 @@ import { textOf } from './arguments.ts';
 import type { Arguments } from './command.ts';
 import { parseChoiceFlag, parseDurationFlag, parseIntegerFlag, usage } from './flag-values.ts';
 import { extensionOf, formatOfName, OUTPUT_FORMATS, type OutputFormat } from './output-format.ts';
-import { printable } from './terminal.ts';
+import { clip, printable } from './terminal.ts';
 
 export const DEFAULT_FREQUENCY_HZ = 99;
 export const DEFAULT_DURATION_MS = 10_000;
@@ -24,6 +24,8 @@ export const DEFAULT_MAX_FRAMES = MAX_USER_FRAMES;
 /** PID_MAX_LIMIT of 64-bit kernels. */
 const MAX_PID = 2 ** 22;
 const MIN_FRAMES = 16;
+/** Characters of a command line that are shown. */
+const MAX_COMMAND_TEXT = 60;
 
 export interface RecordRequest {
   readonly options: Omit<RecordOptions, 'abort'>;
@@ -122,7 +124,7 @@ function findTarget(
       const argv = args.rest as readonly string[];
       findCommand(argv[0], context.searchPath);
       const target = { kind: 'command', argv, stdout: stdoutIsOurs ? 'stderr' : 'inherit' } as const;
-      return { target, what: printable(argv.join(' ')), fileWord: basename(argv[0]) };
+      return { target, what: clip(printable(argv.join(' ')), MAX_COMMAND_TEXT), fileWord: basename(argv[0]) };
     }
   }
 }

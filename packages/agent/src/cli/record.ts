@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import os from 'node:os';
 import { systemClock } from '../clock.ts';
 import type { RecordResult } from '../recording-options.ts';
 import { MAX_FREQUENCY_HZ, MAX_USER_FRAMES, RECORD_EVENTS, STRATEGY_CHOICES } from '../recording-options.ts';
 import type { Command, CommandContext } from './command.ts';
-import { orList } from './flag-values.ts';
+import { formatElapsed, orList } from './flag-values.ts';
 import { type Output, openOutputFile, standardOutput } from './output-file.ts';
 import { encode, OUTPUT_FORMATS } from './output-format.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
@@ -120,12 +121,29 @@ async function recordTo(output: Output, request: RecordRequest, context: Command
     progress.end();
     stop.release();
   }
-  const title = `${request.what}, ${request.options.frequency} Hz`;
-  const bytes = await output.write(encode(request.format, result, { title, version: VERSION }));
+  const bytes = await output.write(
+    encode(request.format, result, {
+      version: VERSION,
+      title: `Plumbline: ${request.what}`,
+      facts: pageFacts(request, result),
+      sentences: new Map(reasons.map(({ name, sentence }) => [name, sentence])),
+    }),
+  );
   const { event, frequency, maxFrames } = request.options;
   const written = { path: output.path, format: request.format, bytes };
   const summary = { what: request.what, event, frequency, maxFrames, result, reasons, output: written };
   if (request.json) context.stdout.write(`${JSON.stringify(jsonSummary(summary))}\n`);
   else context.stderr.write(textSummary(summary, paint));
   return result.exitCode ?? 0;
+}
+
+function pageFacts({ options }: RecordRequest, result: RecordResult): { name: string; value: string }[] {
+  const begun = new Date(Number(result.profile.startUnixNano / 1_000_000n));
+  return [
+    { name: 'recorded', value: `${begun.toISOString().slice(0, 19).replace('T', ' ')} UTC` },
+    { name: 'for', value: formatElapsed(result.elapsedMs) },
+    { name: 'event', value: `${options.event} at ${options.frequency} Hz` },
+    { name: 'strategy', value: result.strategy },
+    { name: 'host', value: `${os.hostname()}, Linux ${os.release()}` },
+  ];
 }

@@ -152,7 +152,7 @@ test('on a terminal one line is rewritten, at most ten times a second, and taken
   }
   line.end();
   assert.equal(written.length, 12);
-  assert.match(written[0], /^\r⠋ recording pid 7 {2}░{20} 10s left {2}793 samples {2}99\.6 % whole/);
+  assert.match(written[0], /^\r⠋ recording pid 7 {2}░{12} 10s left {2}793 samples {2}99\.6 % whole/);
   assert.ok(written.every((text) => !text.includes('\n')));
   assert.equal(written.at(-1), '\r\x1b[K');
 });
@@ -167,5 +167,6 @@ test('elsewhere there is a line for each phase and every ten seconds', async () 
   line.end();
   assert.equal(written.length, 4);
   assert.equal(written[0], 'plumbline: preparing to record pid 7  3 of 12\n');
-  assert.equal(written[1], 'plumbline: recording pid 7  10s left  793 samples  99.6 % whole  3 truncated\n');
+  assert.equal(written[1], 'plumbline: recording pid 7 for 10s  793 samples  99.6 % whole  3 truncated\n');
+  assert.equal(written[2], 'plumbline: recording pid 7  0ms left  793 samples  99.6 % whole  3 truncated\n');
 });

@@ -86,7 +86,8 @@ export function textSummary(input: SummaryInput, paint: Paint): string {
 
 function ending({ result }: SummaryInput): string {
   if (result.endedEarly === 'aborted') return '; ended by a signal';
-  return result.endedEarly === 'process_ended' ? '; the process ended' : '';
+  // That a command ends is how its recording ends; its exit code is shown.
+  return result.endedEarly === 'process_ended' && result.exitCode === undefined ? '; the process ended' : '';
 }
 
 const OUTCOME_STYLES: Readonly<Record<string, Style>> = {

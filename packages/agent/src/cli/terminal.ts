@@ -33,9 +33,9 @@ export function isInteractive(stream: OutputStream, env: Environment): boolean {
   return stream.isTTY === true && env.TERM !== 'dumb' && env.CI !== 'true';
 }
 
-/** Columns of the terminal, 100 where there is none, at least 40. */
+/** Columns of the terminal, 100 where they are not known, at least 40. */
 export function widthOf(stream: OutputStream): number {
-  return Math.max(40, stream.columns ?? 100);
+  return Math.max(40, stream.columns || 100);
 }
 
 /** Number of columns that `text` takes on a terminal, without its escape sequences. */
