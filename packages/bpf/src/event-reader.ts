@@ -169,7 +169,7 @@ export class EventReader {
    * Resolves when everything that was in the rings at the call has been received: `true`; or `false` after
    * `timeoutMs`, when a record is reserved but not submitted, or the receiver holds all buffers.
    */
-  async flush({ timeoutMs = 1000 } = {}): Promise<boolean> {
+  async flush({ timeoutMs = 5000 } = {}): Promise<boolean> {
     if (this.#state === 'closed')
       throw new BpfError({ operation: 'flush', code: 'CLOSED', detail: 'the event reader is closed' });
     if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 0xffffffff)
@@ -202,7 +202,7 @@ export class EventReader {
    * Delivers what is in the rings, then ends. What could not be delivered in `timeoutMs` is counted in
    * `statistics().undeliveredBytes`. Waits for the receiver to settle. The ring map stays open.
    */
-  async close({ timeoutMs = 1000 } = {}): Promise<void> {
+  async close({ timeoutMs = 5000 } = {}): Promise<void> {
     if (this.#state === 'open') {
       this.#state = 'closing';
       this.#sideBand?.disable();

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, before, beforeEach, describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { BpfMap, BpfObject, type EventBatch, EventReader } from '../src/index.ts';
+import { BpfMap, BpfObject, type EventBatch, EventReader, type EventReaderOptions } from '../src/index.ts';
 import { kernelDescriptors, needsBpf, testObject, until } from './kernel.ts';
 
 const words = (...values: number[]) => new Uint8Array(BigUint64Array.from(values, BigInt).buffer);
@@ -29,6 +29,13 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
   const produce = (count: number, size = 0, flags = NO_WAKEUP) =>
     object.program('produce').testRun({ context: words(count, size, flags) });
 
+  /** A reader that does not keep the process alive when a test fails before closing it. */
+  function open(options: EventReaderOptions): EventReader {
+    const reader = EventReader.open(options);
+    reader.unref();
+    return reader;
+  }
+
   /** Checks every record, and counts them by their sequence numbers. */
   class Receiver {
     readonly seen: number[] = [];
@@ -47,14 +54,14 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('delivers 300,000 records of all sizes, none lost, in order', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), spacingMs: 0, onBatch: receiver.receive });
+    const reader = open({ ring: object.map('ring'), spacingMs: 0, onBatch: receiver.receive });
     let written = 0;
     while (written < 300_000) {
       produce(RUN - 1, written % 1024);
       produce(1, 0, FORCE_WAKEUP);
       written += RUN;
-      // The ring holds about 1,800 of them: let the reader keep up, as a sampler at any sane frequency does.
-      await until(() => written - receiver.seen.length < 1500, 'records arrive');
+      // The ring holds 1,956 of them, and another run comes: let the reader keep up, as with any sane sampler.
+      await until(() => written - receiver.seen.length < 1000, 'records arrive');
     }
     assert.equal(await reader.flush(), true);
     assert.equal(object.readGlobal('dropped'), 0n);
@@ -69,7 +76,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('records without a wake-up come by the timer, those with one at once', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
+    const reader = open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
     await reader.flush(); // the first look into the ring is over
     produce(3);
     const waiting = reader.statistics().ringRecords;
@@ -78,7 +85,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
     assert.equal(waiting, 0);
     await reader.close();
 
-    const timed = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 20 });
+    const timed = open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 20 });
     await timed.flush();
     produce(2);
     await until(() => receiver.seen.length === 6, 'the timer runs out');
@@ -87,7 +94,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('the kernel is heard also where it wakes only for the first of many', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
+    const reader = open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
     for (let i = 1; i <= 200; i++) {
       produce(1, 0, 0);
       if (i % 3 === 0) await until(() => receiver.seen.length >= i - 2, 'records arrive');
@@ -98,7 +105,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('records that BPF gave up are counted, not delivered', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive });
+    const reader = open({ ring: object.map('ring'), onBatch: receiver.receive });
     produce(2);
     object.program('discard').testRun({ context: words() });
     produce(2);
@@ -110,11 +117,11 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('a receiver that holds all buffers lets the ring fill; the kernel counts what does not fit', async () => {
     const receiver = new Receiver();
-    let open!: () => void;
+    let release!: () => void;
     const gate = new Promise<void>((resolve) => {
-      open = resolve;
+      release = resolve;
     });
-    const reader = EventReader.open({
+    const reader = open({
       ring: object.map('ring'),
       buffers: 2,
       bufferBytes: 64 << 10,
@@ -133,7 +140,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
     }
     assert.equal(await reader.flush({ timeoutMs: 20 }), false);
     assert.ok(reader.statistics().stalls > 0);
-    open();
+    release();
     assert.equal(await reader.flush(), true);
     const dropped = Number(object.readGlobal('dropped'));
     assert.equal(receiver.seen.length + dropped, written);
@@ -147,7 +154,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('close delivers what is in the ring', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
+    const reader = open({ ring: object.map('ring'), onBatch: receiver.receive, intervalMs: 60_000 });
     produce(500);
     await reader.close();
     assert.equal(receiver.seen.length, 500);
@@ -161,7 +168,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const reader = EventReader.open({ ring: object.map('ring'), buffers: 1, onBatch: () => held });
+    const reader = open({ ring: object.map('ring'), buffers: 1, onBatch: () => held });
     produce(5, 0, FORCE_WAKEUP);
     await until(() => reader.statistics().batches === 1, 'the buffer is taken');
     produce(5, 0, FORCE_WAKEUP);
@@ -183,7 +190,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
     process.removeAllListeners('uncaughtException');
     process.on('uncaughtException', uncaught);
     try {
-      const reader = EventReader.open({
+      const reader = open({
         ring: object.map('ring'),
         buffers: 1,
         onBatch: ({ count }) => {
@@ -229,7 +236,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
 
   test('the map may be closed before the reader', async () => {
     const receiver = new Receiver();
-    const reader = EventReader.open({ ring: object.map('ring'), onBatch: receiver.receive });
+    const reader = open({ ring: object.map('ring'), onBatch: receiver.receive });
     produce(7);
     object.close();
     await reader.close();
@@ -239,7 +246,7 @@ describe('EventReader on a BPF ring buffer', needsBpf(), () => {
   test('opening and closing leaves no descriptor behind', async () => {
     const before = kernelDescriptors().length;
     for (let i = 0; i < 20; i++) {
-      const reader = EventReader.open({ ring: object.map('ring'), sideBand: true, onBatch: () => {} });
+      const reader = open({ ring: object.map('ring'), sideBand: true, onBatch: () => {} });
       produce(20);
       await reader.close();
     }

@@ -22,6 +22,7 @@ describe('side band of the running kernel', needsBpf(), () => {
         records.push(...decodeSideBandBatch(batch));
       },
     });
+    reader.unref(); // a test that fails must end
     await run();
     assert.equal(await reader.flush(), true);
     await reader.close();
@@ -110,6 +111,7 @@ describe('side band of the running kernel', needsBpf(), () => {
         await gate;
       },
     });
+    reader.unref();
     execFileSync('/bin/sh', ['-c', 'i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i + 1)); done']);
     // The kernel says what was lost with the next record that fits.
     release();
