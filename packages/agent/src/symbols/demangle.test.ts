@@ -142,5 +142,6 @@ test('a symbol goes to the demangler of its language', () => {
   assert.deepEqual(demangleSymbol('_Zbroken', demangleCxx), { name: '_Zbroken', language: 'other' });
   assert.deepEqual(demangleSymbol('_RNvCs1234_7mycrate3foo', demangleCxx), { name: 'mycrate::foo', language: 'rust' });
   assert.deepEqual(demangleSymbol('main', demangleCxx), { name: 'main', language: 'other' });
-  assert.deepEqual(asked, ['_ZN2ns1fEv', '_Zbroken']);
+  assert.deepEqual(demangleSymbol('_ZN2ns1fEv@plt', demangleCxx), { name: 'ns::f()@plt', language: 'c++' });
+  assert.deepEqual(asked, ['_ZN2ns1fEv', '_Zbroken', '_ZN2ns1fEv']);
 });

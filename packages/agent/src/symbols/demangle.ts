@@ -13,6 +13,10 @@ export interface Demangled {
 
 /** Readable form of a name from a symbol table: C++, Rust (both schemes), or as it is. */
 export function demangleSymbol(name: string, demangleCxx: CxxDemangler): Demangled {
+  if (name.endsWith('@plt')) {
+    const { name: called, language } = demangleSymbol(name.slice(0, -4), demangleCxx);
+    return { name: `${called}@plt`, language };
+  }
   // Rust's legacy names are C++ names by form, so they come first.
   const rust = demangleRustLegacy(name) ?? demangleRustV0(name);
   if (rust !== undefined) return { name: rust, language: 'rust' };

@@ -35,7 +35,7 @@ __asm__(".globl asm_label\\nasm_label:\\n nop\\n nop\\n ret\\n");
 int main(int argc, char **argv) { return exported_function(argc) + alias_function(argc); }
 `;
 
-const skip = missingTools('gcc', 'nm', 'objcopy', 'strip', 'xz');
+const skip = missingTools('gcc', 'nm', 'objcopy', 'objdump', 'strip', 'xz');
 
 describe('symbols of ELF files', { skip }, () => {
   let folder: string;
@@ -105,6 +105,20 @@ describe('symbols of ELF files', { skip }, () => {
     const table = await tableOf('stripped');
     assert.equal(table.nameAt(addressOf('exported_function')), 'exported_function');
     assert.equal(table.nameAt(addressOf('local_function')), undefined);
+  });
+
+  test('the stubs of other libraries are named after what they call', async () => {
+    const stubs = [...run('objdump', '-d', 'p').matchAll(/^([0-9a-f]{16}) <(\w+)@plt>:$/gm)];
+    assert.ok(
+      stubs.some(([, , name]) => name === 'getc' || name === 'getchar'),
+      'the program calls the C library',
+    );
+    for (const name of ['p', 'stripped', 'with-mini']) {
+      const table = await tableOf(name);
+      for (const [, address, stub] of stubs) {
+        assert.equal(table.nameAt(Number.parseInt(address, 16) + 4), `${stub}@plt`);
+      }
+    }
   });
 
   test('with its debug file or with mini debug info it has all of them', async () => {

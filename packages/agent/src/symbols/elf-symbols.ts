@@ -6,7 +6,16 @@
  */
 import { findMiniDebugInfo } from '../elf/debug-link.ts';
 import { ElfError } from '../elf/errors.ts';
-import { type ElfFile, PF_X, PT_LOAD, parseElf, readSection, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
+import {
+  type ElfFile,
+  PF_X,
+  PT_LOAD,
+  parseElf,
+  readSection,
+  type Section,
+  SHF_EXECINSTR,
+  SHT_NOBITS,
+} from '../elf/file.ts';
 import { PagedBytes } from '../elf/paged-bytes.ts';
 import { type ByteSource, bytesSource, readBytes } from '../elf/source.ts';
 import {
@@ -19,6 +28,7 @@ import {
   STT_NOTYPE,
   scanSymbols,
 } from '../elf/symbols.ts';
+import { findPltEntries, type PltEntry } from './plt.ts';
 import { findSymbol, indexBytes, NO_SYMBOL, type SymbolIndex, SymbolIndexBuilder } from './symbol-index.ts';
 
 /** Decompresses an xz stream, at most `limit` bytes of it. */
@@ -31,15 +41,19 @@ export interface NameTable {
   readonly size: number;
   /** Of names in memory. */
   readonly bytes?: Uint8Array;
+  /** What is written behind a name of this table: `@plt`. */
+  readonly suffix: string;
 }
 
-/** An index over at most two string tables: the high bit of a reference says which. Plain data. */
+/** An index over some string tables: the high bits of a reference say which. Plain data. */
 export interface ElfSymbols {
   readonly index: SymbolIndex;
   readonly tables: readonly NameTable[];
 }
 
-const SECOND_TABLE = 0x8000_0000;
+/** References: number of the table, then 30 bits of offset in it. */
+const TABLE_SHIFT = 30;
+const MAX_OFFSET = 2 ** TABLE_SHIFT;
 const MAX_MINI_DEBUG_SIZE = 64 << 20;
 const MAX_NAME = 16 << 10;
 
@@ -59,30 +73,30 @@ export function lacksSymbols(file: ElfFile): boolean {
 /** Reads the symbols of a file. Throws ElfError when the file is no ELF file or its symbols are damaged. */
 export async function readElfSymbols({ file: source, debugFile, unxz }: ElfSymbolSources): Promise<ElfSymbols> {
   const file = parseElf(source);
-  const tables: NameTable[] = [];
   const builder = new SymbolTablesBuilder(file);
   if (!lacksSymbols(file)) {
-    tables.push(builder.add(file, source, 'symtab', 'file'));
+    builder.addSymbols(file, source, 'symtab', 'file');
   } else if (debugFile !== undefined) {
     const debug = parseElf(debugFile);
-    tables.push(builder.add(debug, debugFile, lacksSymbols(debug) ? 'dynsym' : 'symtab', 'debugFile'));
+    builder.addSymbols(debug, debugFile, lacksSymbols(debug) ? 'dynsym' : 'symtab', 'debugFile');
   } else {
     const mini = findMiniDebugInfo(file);
     // Exported functions alone: what has no size would seem to reach over all the functions behind it.
-    const needsSize = mini === undefined;
-    if (findSymbolSection(file, 'dynsym')) tables.push(builder.add(file, source, 'dynsym', 'file', needsSize));
+    builder.addSymbols(file, source, 'dynsym', 'file', mini === undefined);
     if (mini !== undefined && unxz !== undefined) {
       const bytes = await unxz(readSection(source, mini, MAX_MINI_DEBUG_SIZE), MAX_MINI_DEBUG_SIZE);
       const miniSource = bytesSource(bytes);
-      tables.push(builder.add(parseElf(miniSource), miniSource, 'symtab', 'memory'));
+      builder.addSymbols(parseElf(miniSource), miniSource, 'symtab', 'memory');
     }
   }
-  return { index: builder.build(), tables };
+  builder.addPlt(file, source);
+  return builder.build();
 }
 
 class SymbolTablesBuilder {
   readonly #executable: { start: number; end: number }[];
   readonly #builder: SymbolIndexBuilder;
+  readonly #tables: NameTable[] = [];
   readonly #names: PagedBytes[] = [];
 
   constructor(file: ElfFile) {
@@ -90,39 +104,69 @@ class SymbolTablesBuilder {
     this.#builder = new SymbolIndexBuilder(this.#executable[0]?.start ?? 0);
   }
 
-  add(
+  /** @param needsSize leave out symbols that have none. */
+  addSymbols(
     file: ElfFile,
     source: ByteSource,
     kind: 'symtab' | 'dynsym',
     place: NameTable['in'],
     needsSize = false,
-  ): NameTable {
+  ): void {
     const section = findSymbolSection(file, kind);
-    const strings = section && file.sections[section.link];
-    if (!section || !strings || section.type === SHT_NOBITS || strings.type === SHT_NOBITS) {
-      return { in: place, offset: 0, size: 0 };
-    }
-    const flag = this.#names.length === 0 ? 0 : SECOND_TABLE;
-    this.#names.push(new PagedBytes(source, strings.offset, strings.size));
+    const table = this.#addTable(file, source, section, place, '');
+    if (section === undefined || table === undefined) return;
     scanSymbols(source, section, (address, size, info, nameOffset) => {
       const type = info & 15;
       const binding = info >> 4;
       const isLabel = type === STT_NOTYPE;
       if (needsSize && size === 0) return;
       if (type !== STT_FUNC && type !== STT_GNU_IFUNC && !(isLabel && binding !== STB_LOCAL)) return;
-      if (nameOffset === NO_SYMBOL || nameOffset >= SECOND_TABLE || this.#endOf(address) === 0) return;
-      const rank = binding === STB_GLOBAL ? 2 : binding === STB_WEAK ? 1 : 0;
-      this.#builder.add({ address, size, name: nameOffset + flag, rank, isLabel });
+      if (nameOffset === 0 || nameOffset >= MAX_OFFSET || this.#endOf(address) === 0) return;
+      const rank = binding === STB_GLOBAL ? 3 : binding === STB_WEAK ? 2 : 1;
+      this.#builder.add({ address, size, name: reference(table, nameOffset), rank, isLabel });
     });
-    const table = { in: place, offset: strings.offset, size: strings.size };
-    return place === 'memory' ? { ...table, offset: 0, bytes: readSection(source, strings).slice() } : table;
   }
 
-  build(): SymbolIndex {
-    return this.#builder.build(
+  /** Stubs that call functions of other libraries: they have no symbols. */
+  addPlt(file: ElfFile, source: ByteSource): void {
+    let entries: PltEntry[] = [];
+    try {
+      entries = findPltEntries(file, source);
+    } catch (error) {
+      if (!(error instanceof ElfError)) throw error; // damaged relocations: the stubs stay without names
+    }
+    if (entries.length === 0) return;
+    const table = this.#addTable(file, source, findSymbolSection(file, 'dynsym'), 'file', '@plt');
+    if (table === undefined) return;
+    for (const { address, size, nameOffset } of entries) {
+      if (nameOffset === 0 || nameOffset >= MAX_OFFSET) continue;
+      this.#builder.add({ address, size, name: reference(table, nameOffset), rank: 0, isLabel: false });
+    }
+  }
+
+  /** The names of a symbol section; returns the number of the table. */
+  #addTable(
+    file: ElfFile,
+    source: ByteSource,
+    section: Section | undefined,
+    place: NameTable['in'],
+    suffix: string,
+  ): number | undefined {
+    const strings = section && file.sections[section.link];
+    if (!section || !strings || section.type === SHT_NOBITS || strings.type === SHT_NOBITS) return undefined;
+    this.#names.push(new PagedBytes(source, strings.offset, strings.size));
+    const { offset, size } = strings;
+    if (place !== 'memory') return this.#tables.push({ in: place, offset, size, suffix }) - 1;
+    const bytes = readSection(source, strings).slice();
+    return this.#tables.push({ in: place, offset: 0, size, bytes, suffix }) - 1;
+  }
+
+  build(): ElfSymbols {
+    const index = this.#builder.build(
       (address) => this.#endOf(address),
       (a, b) => isBetterName(this.#name(a), this.#name(b)),
     );
+    return { index, tables: this.#tables };
   }
 
   /** End of the executable part that holds an address; 0 when none does. */
@@ -139,9 +183,12 @@ class SymbolTablesBuilder {
   }
 
   #name(reference: number): string {
-    const table = this.#names[reference >= SECOND_TABLE ? 1 : 0];
-    return table.cString(reference % SECOND_TABLE, 256);
+    return this.#names[reference >>> TABLE_SHIFT].cString(reference & (MAX_OFFSET - 1), 256);
   }
+}
+
+function reference(table: number, offset: number): number {
+  return table * MAX_OFFSET + offset;
 }
 
 /** Executable sections, or, in a file without sections, segments, by address. */
@@ -181,9 +228,9 @@ export class ElfSymbolTable {
   nameAt(address: number): string | undefined {
     const reference = findSymbol(this.#symbols.index, address);
     if (reference === NO_SYMBOL) return undefined;
-    const table = this.#symbols.tables[reference >= SECOND_TABLE ? 1 : 0];
-    const name = readName(this.#sourceOf(table), table, reference % SECOND_TABLE);
-    return name === '' ? undefined : name.replace(/@@?[A-Za-z_][\w.]*$/, '');
+    const table = this.#symbols.tables[reference >>> TABLE_SHIFT];
+    const name = readName(this.#sourceOf(table), table, reference & (MAX_OFFSET - 1));
+    return name === '' ? undefined : name.replace(/@@?[A-Za-z_][\w.]*$/, '') + table.suffix;
   }
 
   #sourceOf({ in: place, bytes }: NameTable): ByteSource {
