@@ -3,6 +3,7 @@
 import type { NodeProfilingSpec } from '@plumbline/api';
 import { reasons } from '@plumbline/bpf';
 import { systemClock } from './clock.ts';
+import type { OtlpSender } from './export/otlp-sender.ts';
 import type { Destination } from './exports.ts';
 import { mirrorKernelCounters } from './metrics/kernel-counters.ts';
 import type { AgentMetrics, Reading } from './metrics/registry.ts';
@@ -74,14 +75,38 @@ export class AgentMetricsFeed {
     this.#mirrorTables();
     this.#mirrorExports();
     const one = (read: () => number) => () => [{ labels: {}, value: read() }];
-    metrics.mirror('sideBandLost', one(() => sources.profiler()?.pipeline.sideBandLost ?? 0));
-    metrics.mirror('malformedRecords', one(() => sources.profiler()?.pipeline.malformed ?? 0));
-    metrics.mirror('overhead', one(() => this.#overhead));
-    metrics.mirror('overheadBudget', one(() => sources.budget()?.ratio ?? 0));
-    metrics.mirror('samplingFrequency', one(() => sources.budget()?.frequencyHz ?? 0));
-    metrics.mirror('throttled', one(() => (sources.budget()?.throttled ? 1 : 0)));
-    metrics.mirror('ready', one(() => (sources.ready() ? 1 : 0)));
-    metrics.mirror('configValid', one(() => (sources.configValid() ? 1 : 0)));
+    metrics.mirror(
+      'sideBandLost',
+      one(() => sources.profiler()?.pipeline.sideBandLost ?? 0),
+    );
+    metrics.mirror(
+      'malformedRecords',
+      one(() => sources.profiler()?.pipeline.malformed ?? 0),
+    );
+    metrics.mirror(
+      'overhead',
+      one(() => this.#overhead),
+    );
+    metrics.mirror(
+      'overheadBudget',
+      one(() => sources.budget()?.ratio ?? 0),
+    );
+    metrics.mirror(
+      'samplingFrequency',
+      one(() => sources.budget()?.frequencyHz ?? 0),
+    );
+    metrics.mirror(
+      'throttled',
+      one(() => (sources.budget()?.throttled ? 1 : 0)),
+    );
+    metrics.mirror(
+      'ready',
+      one(() => (sources.ready() ? 1 : 0)),
+    );
+    metrics.mirror(
+      'configValid',
+      one(() => (sources.configValid() ? 1 : 0)),
+    );
     metrics.mirror('strategyInfo', () => {
       const profiler = sources.profiler();
       return profiler ? [{ labels: { strategy: profiler.session.strategy.name }, value: 1 }] : [];
@@ -159,18 +184,23 @@ export class AgentMetricsFeed {
   #mirrorExports(): void {
     const metrics = this.#metrics;
     const senders = () =>
-      this.#sources.destinations().flatMap(({ name, exporter }) => ('statistics' in exporter ? [{ name, of: exporter.statistics }] : []));
+      this.#sources
+        .destinations()
+        .flatMap(({ name, exporter }) => ('statistics' in exporter ? [{ name, of: exporter.statistics }] : []));
     metrics.mirror('exportedSamples', () =>
       senders().flatMap(({ name, of }) => [
         { labels: { exporter: name, result: 'sent' }, value: of.samplesSent },
-        { labels: { exporter: name, result: 'dropped' }, value: sum(of.samplesDropped) },
+        ...Object.entries(of.samplesDropped).map(([cause, value]) => ({
+          labels: { exporter: name, result: cause },
+          value,
+        })),
       ]),
     );
     metrics.mirror('exportRequests', () =>
       senders().flatMap(({ name, of }) => [
         { labels: { exporter: name, result: 'success' }, value: of.requestsSent },
         { labels: { exporter: name, result: 'retryable' }, value: of.retries },
-        { labels: { exporter: name, result: 'rejected' }, value: sum(of.requestsDropped) },
+        { labels: { exporter: name, result: 'dropped' }, value: sum(of.requestsDropped) },
       ]),
     );
     metrics.mirror('exportQueueBytes', () =>
@@ -178,6 +208,28 @@ export class AgentMetricsFeed {
         { labels: { exporter: name, place: 'memory' }, value: of.queuedBytes },
         { labels: { exporter: name, place: 'disk' }, value: of.spooledBytes },
       ]),
+    );
+    const each = (read: (of: OtlpSender['statistics']) => number) => () =>
+      senders().map(({ name, of }) => ({ labels: { exporter: name }, value: read(of) }));
+    metrics.mirror(
+      'rejectedProfiles',
+      each((of) => of.profilesRejected),
+    );
+    metrics.mirror(
+      'exportBytes',
+      each((of) => of.bytesSent),
+    );
+    metrics.mirror(
+      'exportQueueRequests',
+      each((of) => of.queued),
+    );
+    metrics.mirror(
+      'exportLastSuccess',
+      each((of) => of.lastSuccessMs / 1e3),
+    );
+    metrics.mirror(
+      'exportUp',
+      each((of) => (of.lastError === '' ? 1 : 0)),
     );
   }
 }

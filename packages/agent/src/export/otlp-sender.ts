@@ -32,6 +32,10 @@ export interface OtlpSenderOptions {
 export interface OtlpSenderStatistics {
   requestsSent: number;
   samplesSent: number;
+  /** Of requests that were accepted, before compression. */
+  bytesSent: number;
+  /** When a request was last accepted, ms since 1970; 0: never. */
+  lastSuccessMs: number;
   /** Profiles that the receiver rejected of requests that it accepted otherwise (partial success). */
   profilesRejected: number;
   /** Tries that failed and are made again. */
@@ -81,6 +85,8 @@ export class OtlpSender implements Exporter {
   readonly #stopped = new AbortController();
   #requestsSent = 0;
   #samplesSent = 0;
+  #bytesSent = 0;
+  #lastSuccessMs = 0;
   #profilesRejected = 0;
   #retries = 0;
   #lastError = '';
@@ -124,6 +130,8 @@ export class OtlpSender implements Exporter {
     return {
       requestsSent: this.#requestsSent,
       samplesSent: this.#samplesSent,
+      bytesSent: this.#bytesSent,
+      lastSuccessMs: this.#lastSuccessMs,
       profilesRejected: this.#profilesRejected,
       retries: this.#retries,
       samplesDropped: { ...this.#drops.samples },
@@ -185,6 +193,8 @@ export class OtlpSender implements Exporter {
     } else {
       this.#requestsSent++;
       this.#samplesSent += request.samples;
+      this.#bytesSent += request.payload.byteLength;
+      this.#lastSuccessMs = this.#clock.wallMs();
       this.#profilesRejected += result.rejected;
       this.#lastError = '';
       if (result.rejected > 0 || result.message !== '') {

@@ -144,9 +144,6 @@ export const TABLE_METRICS = {
     'Time to symbolize the stacks of one report interval',
     SECONDS,
   ),
-  frames: counter('plumbline_symbolized_frames_total', 'Distinct frames that were looked up', {
-    result: 'named, or address_only where no symbol covers the address',
-  }),
 } as const;
 
 export const COST_METRICS = {
@@ -165,29 +162,35 @@ export const COST_METRICS = {
 } as const;
 
 export const EXPORT_METRICS = {
-  exportRequests: counter('plumbline_export_requests_total', 'Requests to receivers and files written', {
+  exportRequests: counter('plumbline_export_requests_total', 'Requests to receivers', {
     ...EXPORTER,
-    result: 'success, retryable (will be tried again), rejected (the receiver does not want it)',
+    result: 'success, retryable (is tried again), or dropped',
   }),
-  exportBytes: counter('plumbline_export_bytes_total', 'Bytes sent or written, after compression', EXPORTER),
-  exportDuration: histogram('plumbline_export_duration_seconds', 'Time that one request takes', SECONDS, EXPORTER),
   exportedSamples: counter('plumbline_export_samples_total', 'Samples that left the agent or were given up', {
     ...EXPORTER,
-    result: 'sent, rejected, dropped (queue and spool were full)',
+    result: 'sent, or why they were given up',
   }),
-  exportQueueBytes: gauge('plumbline_export_queue_bytes', 'Encoded profiles that wait', {
-    ...EXPORTER,
-    place: 'memory or disk',
-  }),
-  exportQueueBatches: gauge('plumbline_export_queue_batches', 'Encoded profiles that wait', {
+  rejectedProfiles: counter(
+    'plumbline_export_rejected_profiles_total',
+    'Profiles that a receiver rejected in requests that it took otherwise',
+    EXPORTER,
+  ),
+  exportBytes: counter(
+    'plumbline_export_bytes_total',
+    'Bytes of requests that receivers took, before compression',
+    EXPORTER,
+  ),
+  exportQueueRequests: gauge('plumbline_export_queue_requests', 'Requests that wait for a receiver', EXPORTER),
+  exportQueueBytes: gauge('plumbline_export_queue_bytes', 'Bytes of requests that wait', {
     ...EXPORTER,
     place: 'memory or disk',
   }),
   exportLastSuccess: gauge(
     'plumbline_export_last_success_timestamp_seconds',
-    'When a receiver last took a profile, seconds since 1970',
+    'When a receiver last took a profile, seconds since 1970; 0: never',
     EXPORTER,
   ),
+  exportUp: gauge('plumbline_export_up', '1 unless the last try to reach the receiver failed', EXPORTER),
 } as const;
 
 export const AGENT_METRICS = {
