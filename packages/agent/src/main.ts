@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The entry point, and the only reader of the command line, the environment and the standard streams. */
 import process from 'node:process';
-import { runCommandLine } from './cli/run.ts';
+import { reportError, runCommandLine } from './cli/run.ts';
 
-process.exitCode = await runCommandLine({
-  argv: process.argv.slice(2),
-  env: process.env,
-  stdout: process.stdout,
-  stderr: process.stderr,
+const line = { argv: process.argv.slice(2), env: process.env, stdout: process.stdout, stderr: process.stderr };
+
+// A defect ends the program with one line, not with a page of its sources.
+process.on('uncaughtException', (error) => process.exit(reportError(error, line)));
+// Whoever reads our output may have seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
 });
+
+process.exitCode = await runCommandLine(line);

@@ -9,7 +9,7 @@ import type { Arguments, Command, CommandContext } from './command.ts';
 import { orList, usage } from './flag-values.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
 import { stopSignals } from './stop-signals.ts';
-import { colorsOf } from './terminal.ts';
+import { colorsOf, type Environment } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 export const agentCommand: Command = {
@@ -26,7 +26,11 @@ export const agentCommand: Command = {
     { name: 'check', help: 'Only say whether the configuration is valid: exit code 0, or 1 with what is wrong.' },
     { name: 'listen', value: 'ADDRESS', help: 'Instead of agent.listen: host:port, :port, or off.' },
     { name: 'state-directory', value: 'DIR', help: 'Instead of agent.stateDirectory.' },
-    { name: 'log-level', value: 'LEVEL', help: `Instead of agent.logLevel: ${orList(LOG_LEVELS)}.` },
+    {
+      name: 'log-level',
+      value: 'LEVEL',
+      help: `Instead of agent.logLevel and PLUMBLINE_LOG_LEVEL: ${orList(LOG_LEVELS)}.`,
+    },
     { name: 'json', help: 'With --check: print the effective configuration, every default filled in.' },
   ],
   details: async () => (await import('../config/reference.ts')).configurationHelp(),
@@ -58,7 +62,7 @@ async function check(path: string, args: Arguments, { stdout }: CommandContext):
 async function runAgentFrom(path: string, args: Arguments, { stderr, env }: CommandContext): Promise<number> {
   const { loadConfigFile, FileConfigSource } = await import('../config/file.ts');
   const { AgentSettings, resolveSettings } = await import('../config/agent-settings.ts');
-  const overrides = readOverrides(args, AgentSettings.shape);
+  const overrides = readOverrides(args, env, AgentSettings.shape);
   // A file that cannot be used is not the end: the last good configuration may be there. The source decides.
   const inFile = settingsOf(() => loadConfigFile(path).settings);
   const settings = resolveSettings({ ...(inFile ?? AgentSettings.parse({})), ...overrides });
@@ -88,21 +92,27 @@ async function runAgentFrom(path: string, args: Arguments, { stderr, env }: Comm
   return 0;
 }
 
-/** Flags that stand in for a setting of the file. */
+/** What stands in for a setting of the file: a flag, or before it a variable of the environment. */
 const OVERRIDES = [
-  { flag: 'listen', setting: 'listen' },
-  { flag: 'state-directory', setting: 'stateDirectory' },
-  { flag: 'log-level', setting: 'logLevel' },
+  { setting: 'listen', flag: 'listen' },
+  { setting: 'stateDirectory', flag: 'state-directory' },
+  { setting: 'logLevel', flag: 'log-level', variable: 'PLUMBLINE_LOG_LEVEL' },
 ] as const;
 
-function readOverrides(args: Arguments, shape: (typeof AgentSettings)['shape']): Partial<AgentSettings> {
-  const values = OVERRIDES.flatMap(({ flag, setting }) => {
-    const text = textOf(args, flag);
+function readOverrides(
+  args: Arguments,
+  env: Environment,
+  shape: (typeof AgentSettings)['shape'],
+): Partial<AgentSettings> {
+  const values = OVERRIDES.flatMap((override) => {
+    const fromFlag = textOf(args, override.flag);
+    const fromVariable = 'variable' in override ? env[override.variable] || undefined : undefined;
+    const text = fromFlag ?? fromVariable;
     if (text === undefined) return [];
-    const parsed = shape[setting].safeParse(text);
-    if (parsed.success) return [[setting, parsed.data]];
-    const [issue] = parsed.error.issues;
-    throw usage(`--${flag} ${JSON.stringify(text)}: ${issue.message}`);
+    const parsed = shape[override.setting].safeParse(text);
+    if (parsed.success) return [[override.setting, parsed.data]];
+    const source = fromFlag === undefined && 'variable' in override ? override.variable : `--${override.flag}`;
+    throw usage(`${source} ${JSON.stringify(text)}: ${parsed.error.issues[0].message}`);
   });
   return Object.fromEntries(values);
 }

@@ -21,7 +21,7 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
   try {
     return await run(line);
   } catch (thrown) {
-    return report(AgentError.from(thrown), line);
+    return reportError(thrown, line);
   }
 }
 
@@ -53,8 +53,9 @@ async function run(line: CommandLine): Promise<number> {
   return command.run(args, line);
 }
 
-/** One line on standard error; with `--json` also an object on standard output, so that a machine has one place to look. */
-function report(error: AgentError, { argv, env, stdout, stderr }: CommandLine): number {
+/** The exit code of an error, told in one line on standard error; with `--json` also an object on standard output, so that a machine has one place to look. */
+export function reportError(thrown: unknown, { argv, env, stdout, stderr }: CommandLine): number {
+  const error = AgentError.from(thrown);
   const paint = paintFor(stderr, env);
   stderr.write(`${paint('red', 'plumbline:')} ${error.toLine()}\n`);
   const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
