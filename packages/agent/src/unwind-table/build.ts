@@ -8,7 +8,9 @@
  * Knowledge comes in layers; what one does not know is left to the next: the call frame information of `.eh_frame`, then
  * that of `.debug_frame`, then none (RULE_NONE).
  */
+import { ElfError } from '../elf/errors.ts';
 import { type ElfFile, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
+import { type GoPclntab, openGoPclntab } from '../elf/go-pclntab.ts';
 import type { ByteSource } from '../elf/source.ts';
 import { CfaProgram } from './cfa-program.ts';
 import type { AddressRange } from './cfi.ts';
@@ -17,7 +19,8 @@ import { SegmentEncoder, type UnwindSegment } from './encode.ts';
 import { UnwindTableError } from './errors.ts';
 import { openDebugFrame, openEhFrame } from './frame-sections.ts';
 import { findFunctions } from './functions.ts';
-import { coverWithLayers, FrameLayer, gapsOfLayers, type Layer } from './layers.ts';
+import { GoLayer } from './go-pclntab.ts';
+import { coverWithLayers, FrameLayer, gapsOfLayers } from './layers.ts';
 import { RULE_NONE, RuleSet, ruleOfKind } from './row.ts';
 
 /** Text above this size is refused; the largest programs known have some 500 MB. */
@@ -28,7 +31,8 @@ const MAX_PADDING = 15;
 const MAX_HOLE = 1 << 20;
 
 export interface UnwindTableStats {
-  /** Functions described by `.eh_frame` and `.debug_frame`. */
+  /** Functions described by a Go function table, `.eh_frame` and `.debug_frame`. */
+  goFunctions: number;
   ehFrameFunctions: number;
   debugFrameFunctions: number;
   /** Entries of those sections that could not be used. */
@@ -66,13 +70,16 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   const program = new CfaProgram(rules);
   const ehFrame = openEhFrame(file, source, text);
   const debugFrame = openDebugFrame(file, source, text);
-  const frameLayers = [ehFrame, debugFrame].filter((s) => s !== undefined).map((s) => new FrameLayer(s, program));
+  const go = openGoTable(file, source);
+  const [ehLayer, debugLayer] = [ehFrame, debugFrame].map((s) => (s === undefined ? [] : [new FrameLayer(s, program)]));
+  const goLayer = go === undefined ? [] : [new GoLayer(go, file, source, rules)];
+  const topLayers = [...ehLayer, ...goLayer, ...debugLayer];
   const gaps = ranges
-    .flatMap((range) => gapsOfLayers(frameLayers, range.start, range.end))
+    .flatMap((range) => gapsOfLayers(topLayers, range.start, range.end))
     .filter((gap) => gap.end - gap.start > MAX_PADDING);
   const codeLayer = new CodeLayer(file, source, findFunctions(file, source, gaps), rules);
   codeLayer.completeFunctions(gaps);
-  const layers: Layer[] = [...frameLayers, codeLayer];
+  const layers = [...topLayers, codeLayer];
 
   const encoder = new SegmentEncoder(rules);
   let uncoveredBytes = 0;
@@ -95,6 +102,7 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   return {
     segments,
     stats: {
+      goFunctions: go?.count ?? 0,
       ehFrameFunctions: ehFrame?.count ?? 0,
       debugFrameFunctions: debugFrame?.count ?? 0,
       skippedEntries: (ehFrame?.problems.skipped ?? 0) + (debugFrame?.problems.skipped ?? 0),
@@ -107,6 +115,16 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
       byteLength: segments.reduce((sum, segment) => sum + segment.byteLength, 0),
     },
   };
+}
+
+/** The Go function table; one that is damaged or of a version unknown is left out, like other unwind information. */
+function openGoTable(file: ElfFile, source: ByteSource): GoPclntab | undefined {
+  try {
+    return openGoPclntab(file, source);
+  } catch (error) {
+    if (error instanceof ElfError) return undefined;
+    throw error;
+  }
 }
 
 /** The executable ranges of a file, sorted, without large holes that hold no code. */

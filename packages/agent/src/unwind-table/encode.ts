@@ -73,13 +73,13 @@ export class SegmentEncoder {
   /** Ends segments so that one more row at `address` fits; the new segment begins with the rule in force. */
   #makeRoom(address: number): void {
     for (;;) {
-      const block = (address - this.#start) >>> BLOCK_SHIFT;
-      const fixed = 4 * (this.#rowCount + 1) + RULE_SIZE * (this.#used.length + 1);
-      if (fixed + 4 * (block + 2) <= this.#limit && address - this.#start < 0x8000_0000) return;
-      const rule = this.#lastRule;
-      // Up to the address if the index has room for it, else as far as there is room.
-      const blocks = Math.max(1, Math.floor((this.#limit - fixed) / 4) - 2);
+      const taken = 4 * this.#rowCount + RULE_SIZE * this.#used.length;
+      const index = 4 * (((address - this.#start) >>> BLOCK_SHIFT) + 2);
+      if (taken + 4 + RULE_SIZE + index <= this.#limit && address - this.#start < 0x8000_0000) return;
+      // The segment reaches to the address if the index has room for it, else as far as there is room.
+      const blocks = Math.floor((this.#limit - taken) / 4) - 1;
       const end = Math.min(address, this.#start + blocks * BLOCK_SIZE);
+      const rule = this.#lastRule;
       this.#finish(end);
       this.begin(end);
       if (end === address) return;

@@ -8,11 +8,13 @@ import type { AddressRange, FrameSection } from './cfi.ts';
  */
 export interface Layer {
   cover(from: number, to: number, sink: RuleSink, gap: (from: number, to: number) => void): void;
+  /** The same, without the rules. */
+  gaps(from: number, to: number, gap: (from: number, to: number) => void): void;
 }
 
 /** Covers [from, to) with the first layer, what that leaves with the second, and so on; the rest goes to `rest`. */
 export function coverWithLayers(
-  layers: readonly Layer[],
+  layers: readonly Pick<Layer, 'cover'>[],
   from: number,
   to: number,
   sink: RuleSink,
@@ -51,11 +53,11 @@ export function firstAfter(starts: Float64Array, address: number): number {
 }
 
 /** The stretches of [from, to) that no layer knows. */
-export function gapsOfLayers(layers: readonly FrameLayer[], from: number, to: number): AddressRange[] {
+export function gapsOfLayers(layers: readonly Pick<Layer, 'gaps'>[], from: number, to: number): AddressRange[] {
   const gaps: AddressRange[] = [];
   const find = (level: number, a: number, b: number) => {
     if (level === layers.length) gaps.push({ start: a, end: b });
-    else layers[level].cover(a, b, undefined, (c, d) => find(level + 1, c, d));
+    else layers[level].gaps(a, b, (c, d) => find(level + 1, c, d));
   };
   find(0, from, to);
   return gaps;
@@ -72,8 +74,15 @@ export class FrameLayer implements Layer {
     this.#program = program;
   }
 
-  /** Without a sink only the gaps are found. */
-  cover(from: number, to: number, sink: RuleSink | undefined, gap: (from: number, to: number) => void): void {
+  cover(from: number, to: number, sink: RuleSink, gap: (from: number, to: number) => void): void {
+    this.#walk(from, to, sink, gap);
+  }
+
+  gaps(from: number, to: number, gap: (from: number, to: number) => void): void {
+    this.#walk(from, to, undefined, gap);
+  }
+
+  #walk(from: number, to: number, sink: RuleSink | undefined, gap: (from: number, to: number) => void): void {
     const { section } = this;
     const { starts } = section;
     let at = from;

@@ -132,6 +132,10 @@ export class RuleSet {
     return this.#words[number * WORDS + 1] & 0xff;
   }
 
+  base(number: number): number {
+    return (this.#words[number * WORDS + 1] >> 8) & 0xff;
+  }
+
   /** Copies the packed rule to words of another array. */
   copyTo(number: number, target: Int32Array, word: number): void {
     for (let i = 0; i < WORDS; i++) target[word + i] = this.#words[number * WORDS + i];
