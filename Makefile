@@ -15,7 +15,7 @@ setup: ## install what this machine lacks, build the kernel side
 .PHONY: demo
 demo: ## real programs that run deep, profiled: what others cut and what Plumbline gets
 	@scripts/setup.sh demo
-	@$(NODE) scripts/demo.ts
+	@$(NODE) demo/demo.ts
 
 .PHONY: test
 test: ## everything: checks, units, kernel, truth, cluster

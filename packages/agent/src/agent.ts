@@ -7,10 +7,10 @@
  * are loaded beside the running ones before these stop.
  */
 import { cpus, release } from 'node:os';
-import { enableRunTimeStatistics, reasons } from '@plumbline/bpf';
 import { type NodeProfilingSpec, parseDuration } from '@plumbline/api';
-import type { AgentOptions } from './agent-options.ts';
+import { enableRunTimeStatistics, reasons } from '@plumbline/bpf';
 import { AgentMetricsFeed } from './agent-metrics.ts';
+import type { AgentOptions } from './agent-options.ts';
 import { systemClock } from './clock.ts';
 import type { EffectiveConfig } from './config/source.ts';
 import { AgentError } from './errors.ts';
@@ -18,6 +18,7 @@ import { Destinations } from './exports.ts';
 import { Health } from './http/health.ts';
 import { RecentProfiles } from './http/recent-profiles.ts';
 import type { HttpServer } from './http/server.ts';
+import type { Logger } from './log.ts';
 import { AgentMetrics } from './metrics/registry.ts';
 import { Profile } from './profile/profile.ts';
 import { Profiler } from './profiler.ts';
@@ -68,7 +69,8 @@ class Agent {
   readonly #recent: RecentProfiles;
   readonly #destinations: Destinations;
   readonly #workloads: Workloads;
-  readonly #statistics: { close(): void };
+  /** Undefined where the kernel does not measure the programs' run time for us. */
+  readonly #statistics: { close(): void } | undefined;
   #server: HttpServer | undefined;
   #profiler: Profiler | undefined;
   #config: EffectiveConfig | undefined;
@@ -86,7 +88,7 @@ class Agent {
     this.#workloads = new Workloads(extensions.pods);
     this.#recent = new RecentProfiles({ windowMs: options.settings.recentProfilesMs });
     this.#destinations = new Destinations(options.settings, options.version, options.log);
-    this.#statistics = enableRunTimeStatistics();
+    this.#statistics = measureRunTime(options.log);
     this.#feed = new AgentMetricsFeed(this.#metrics, {
       destinations: () => this.#destinations.all,
       profiler: () => this.#profiler,
@@ -99,7 +101,11 @@ class Agent {
     this.#health.check('ready', 'configuration', () => options.source.problem ?? this.#noConfiguration());
     this.#health.check('ready', 'tables', () =>
       this.#profiler && this.#profiler.executables.pending > 0 && this.#feed.intervals === 0
-        ? new AgentError('internal', `unwind tables of ${this.#profiler.executables.pending} files are being built`, 'wait')
+        ? new AgentError(
+            'internal',
+            `unwind tables of ${this.#profiler.executables.pending} files are being built`,
+            'wait',
+          )
         : undefined,
     );
     extensions.health?.(this.#health);
@@ -119,13 +125,21 @@ class Agent {
           await this.#apply(config);
           source.applied(config);
           this.#extensions.onApplied?.(config, this.#profiler?.session.strategy.name ?? '');
-          log.info('configuration applied', { origin: config.origin, rules: config.spec.rules.length, hash: config.spec.configHash });
+          log.info('configuration applied', {
+            origin: config.origin,
+            rules: config.spec.rules.length,
+            hash: config.spec.configHash,
+          });
         } catch (thrown) {
           const error = AgentError.from(thrown);
           source.refused(config, error);
           this.#extensions.onRefused?.(config, error);
           if (!this.#config) throw error;
-          log.error('configuration refused; the one before stays', { origin: config.origin, error: error.message, remedy: error.remedy });
+          log.error('configuration refused; the one before stays', {
+            origin: config.origin,
+            error: error.message,
+            remedy: error.remedy,
+          });
         }
       }
     } finally {
@@ -140,11 +154,13 @@ class Agent {
     await this.#destinations.drain(SHUTDOWN_MS);
     await this.#server?.close();
     await this.#profiler?.close();
-    this.#statistics.close();
+    this.#statistics?.close();
   }
 
   #noConfiguration(): AgentError | undefined {
-    return this.#config ? undefined : new AgentError('config_invalid', 'no configuration is in force yet', 'wait for one, or see the log');
+    return this.#config
+      ? undefined
+      : new AgentError('config_invalid', 'no configuration is in force yet', 'wait for one, or see the log');
   }
 
   async #serve(): Promise<void> {
@@ -166,13 +182,19 @@ class Agent {
       version,
       log: log.child({ component: 'http' }),
     });
-    log.info('serving metrics, health and the page of the last minutes', { address: `http://${this.#server.address}/` });
+    log.info('serving metrics, health and the page of the last minutes', {
+      address: `http://${this.#server.address}/`,
+    });
   }
 
   async #apply(config: EffectiveConfig): Promise<void> {
     const { spec } = config;
     if (spec.sampling.event !== 'CPU')
-      throw new AgentError('config_invalid', `sampling.event ${spec.sampling.event} is not supported by this version`, 'use CPU');
+      throw new AgentError(
+        'config_invalid',
+        `sampling.event ${spec.sampling.event} is not supported by this version`,
+        'use CPU',
+      );
     const strategy = strategyOf(spec);
     await this.#destinations.apply(spec);
     this.#selection = new Selection(spec.rules);
@@ -194,7 +216,11 @@ class Agent {
     this.#feed.applied();
   }
 
-  async #replaceProfiler(strategy: 'auto' | 'tailCall' | 'loop', spec: NodeProfilingSpec, budget: Budget): Promise<void> {
+  async #replaceProfiler(
+    strategy: 'auto' | 'tailCall' | 'loop',
+    spec: NodeProfilingSpec,
+    budget: Budget,
+  ): Promise<void> {
     const { log, settings } = this.#options;
     const next = new Profiler({
       strategy,
@@ -205,6 +231,7 @@ class Agent {
         return this.#selection.policyOf(this.#workloads.of(tgid));
       },
       describe: (image) => this.#workloads.describe(image),
+      onTableBuilt: (buildMs) => this.#metrics.observe('unwindTableBuild', {}, buildMs / 1e3),
       log: log.child({ component: 'profiler' }),
     });
     try {
@@ -301,7 +328,10 @@ class Agent {
       for (const { profileKey, policies, markTruncated, exporter } of destinations) {
         let profile = profiles.get(profileKey);
         if (!profile) {
-          profile = await build(counts.filter(({ stack }) => policies.has(stack.policy)), markTruncated);
+          profile = await build(
+            counts.filter(({ stack }) => policies.has(stack.policy)),
+            markTruncated,
+          );
           profiles.set(profileKey, profile);
         }
         if (profile.samples.count > 0) void exporter.export(profile);
@@ -336,11 +366,24 @@ class Agent {
     const now = budget.observe(ratio);
     if (now === before) return;
     profiler.session.setFrequency(now);
-    this.#options.log.warn(now < before ? 'over the budget: sampling less often' : 'within the budget: sampling more often', {
-      overheadPercent: Number((ratio * 100).toFixed(2)),
-      budgetPercent: budget.ratio * 100,
-      frequency: now,
-    });
+    this.#options.log.warn(
+      now < before ? 'over the budget: sampling less often' : 'within the budget: sampling more often',
+      {
+        overheadPercent: Number((ratio * 100).toFixed(2)),
+        budgetPercent: budget.ratio * 100,
+        frequency: now,
+      },
+    );
+  }
+}
+
+/** Run times of BPF programs cost a capability that the agent does without: then the budget counts the agent's CPU time alone. */
+function measureRunTime(log: Logger): { close(): void } | undefined {
+  try {
+    return enableRunTimeStatistics();
+  } catch (error) {
+    log.info('the kernel does not measure the run time of BPF programs', { why: (error as Error).message });
+    return undefined;
   }
 }
 

@@ -4,18 +4,27 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Budget } from './budget.ts';
 
-test('a node over its budget samples less, in proportion', () => {
+test('a node that stays over its budget samples less', () => {
   const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: 99 });
-  assert.equal(budget.observe(0.02), 49);
+  for (let i = 0; i < 20; i++) budget.observe(0.04);
   assert.equal(budget.throttled, true);
+  assert.ok(budget.frequencyHz < 50);
+});
+
+test('one expensive interval is no trend', () => {
+  const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: 99 });
+  for (let i = 0; i < 5; i++) budget.observe(0.005);
+  assert.equal(budget.observe(0.025), 99);
 });
 
 test('the frequency comes back step by step when there is room', () => {
   const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: 19 });
-  budget.observe(0.04);
+  for (let i = 0; i < 3; i++) budget.observe(0.1);
   const rises: number[] = [];
-  for (let i = 0; i < 10; i++) rises.push(budget.observe(0.001));
-  assert.deepEqual([...rises].sort((a, b) => a - b), rises);
+  for (let i = 0; i < 60; i++) rises.push(budget.observe(0.0001));
+  const lowest = rises.indexOf(Math.min(...rises));
+  const after = rises.slice(lowest);
+  assert.deepEqual(after.toSorted((a, b) => a - b), after);
   assert.equal(rises.at(-1), 19);
 });
 
