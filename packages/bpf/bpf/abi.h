@@ -36,7 +36,8 @@ enum rule_kind {
 	RULE_FRAME_POINTER = 7, /* code that keeps rbp frames by convention: CFA = rbp + 16 */
 	RULE_UNSUPPORTED = 8, /* there is information, but not of a form that the kernel side can evaluate */
 	RULE_ENTRY = 9,       /* entry code known by symbol or ELF entry point: a root, whatever its return address */
-	RULE_GO_SWITCH = 10,  /* Go code that runs on another stack: go on at the saved rbp frame (systemstack, mcall, asmcgocall) */
+	RULE_GO_SWITCH = 10,  /* Go code that runs on another stack (systemstack, asmcgocall, cgocallback, nanotime1): rbp points
+	                         into its frame on the stack it came from, CFA = rbp + 16, above or below this one */
 };
 
 /* DWARF register numbers of x86-64 (System V ABI, figure 3.36). */

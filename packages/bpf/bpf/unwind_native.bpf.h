@@ -189,7 +189,8 @@ __noinline int step_frame_pointer(__u32 cpu, int refused)
 			}
 		}
 	}
-	if (bp < w->sp || bp & 7)
+	/* After a switch of stacks (RULE_GO_SWITCH) the frame lies on another stack, above or below. */
+	if ((bp < w->sp && refused != REASON_stack_switched) || bp & 7)
 		return refused;
 	cfa = bp + 16;
 	if (!read_word(w, w->bp, &bp) || !read_word(w, w->bp + 8, &ra))
