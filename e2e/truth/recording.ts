@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const PLUMBLINE = resolve(import.meta.dirname, '../../bin/plumbline');
+/** Another build may be tested than that of this checkout. */
+const PLUMBLINE = process.env.PLUMBLINE_UNDER_TEST ?? resolve(import.meta.dirname, '../../bin/plumbline');
 
 export type Strategy = 'tailCall' | 'loop';
 

@@ -44,7 +44,7 @@ export class Executable {
   error: string | undefined;
   loads: readonly LoadHeader[] = [];
   segments: readonly LoadedSegment[] = [];
-  buildIds: BuildIds = { gnu: "", go: "" };
+  buildIds: BuildIds = { gnu: '', go: '' };
   /** How the kernel knows it, as far as the side-band has told. */
   readonly identities: FileIdentity[] = [];
   /** Bytes that its table takes in the kernel. */
@@ -64,8 +64,8 @@ export class Executable {
 
   /** The file virtual address of the byte at a file offset; undefined where no PT_LOAD holds it. */
   addressOfOffset(offset: number): number | undefined {
+    // A mapping begins at a page boundary, which may lie before the header's own offset.
     for (const load of this.loads)
-      // A mapping begins at a page boundary, which may lie before the header's own offset.
       if (offset >= load.offset - (load.offset % 4096) && offset < load.offset + load.fileSize)
         return load.address + (offset - load.offset);
     return undefined;

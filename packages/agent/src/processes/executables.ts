@@ -139,7 +139,7 @@ export class Executables {
       closeSync(fd);
       return known;
     }
-    return this.#begin(new Executable(++this.#lastId, key, mapping.path, fd));
+    return this.#begin(new Executable(++this.#lastId, key, mapping.path, fd), Number(stat.size));
   }
 
   #findVdso(pid: number, mapping: ExecutableMapping): Executable | undefined {
@@ -161,15 +161,17 @@ export class Executables {
     }
     const executable = new Executable(++this.#lastId, 'vdso', '[vdso]', -1, bytes);
     executable.identities.push(VDSO);
-    return this.#begin(executable);
+    return this.#begin(executable, size);
   }
 
-  #begin(executable: Executable): Executable {
+  #begin(executable: Executable, size: number): Executable {
     this.#byKey.set(executable.key, executable);
     this.#byId.set(executable.id, executable);
     this.#pending++;
     const { id, fd, bytes } = executable;
-    void this.#options.build(bytes ? { id, fd, bytes } : { id, fd }).then((reply) => this.#settle(executable, reply));
+    void this.#options
+      .build(bytes ? { id, fd, bytes, size } : { id, fd, size })
+      .then((reply) => this.#settle(executable, reply));
     return executable;
   }
 

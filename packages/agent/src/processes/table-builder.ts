@@ -2,17 +2,23 @@
 import { Worker } from 'node:worker_threads';
 import type { BuildReply, BuildRequest } from './table-worker.ts';
 
-/** Runs the table worker. One thread: tables are built in the order in which they are asked for. */
+/**
+ * Runs the table worker. One thread; the smallest file that waits goes first: a library that a process has just loaded
+ * must not wait for a compiler of 100 MB, and time goes with size.
+ */
 export class TableBuilder {
   #worker: Worker | undefined;
+  /** Not given to the worker yet, which has one request at a time. */
+  #queue: BuildRequest[] = [];
+  #isBusy = false;
   readonly #waiting = new Map<number, (reply: BuildReply) => void>();
 
   /** Never rejects: what goes wrong, also the death of the thread, is in the reply. */
   build(request: BuildRequest): Promise<BuildReply> {
-    const worker = (this.#worker ??= this.#start());
     return new Promise((resolve) => {
       this.#waiting.set(request.id, resolve);
-      worker.postMessage(request);
+      this.#queue.push(request);
+      this.#next();
     });
   }
 
@@ -21,6 +27,15 @@ export class TableBuilder {
     this.#worker = undefined;
     await worker?.terminate();
     this.#fail('the agent is shutting down');
+  }
+
+  #next(): void {
+    if (this.#isBusy || this.#queue.length === 0) return;
+    const smallest = this.#queue.reduce((a, b) => (b.size < a.size ? b : a));
+    this.#queue = this.#queue.filter((request) => request !== smallest);
+    this.#isBusy = true;
+    this.#worker ??= this.#start();
+    this.#worker.postMessage(smallest);
   }
 
   #start(): Worker {
@@ -33,6 +48,8 @@ export class TableBuilder {
     worker.on('message', (reply: BuildReply) => {
       const resolve = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
+      this.#isBusy = false;
+      this.#next();
       resolve?.(reply);
     });
     worker.on('error', (error) => {
@@ -47,5 +64,7 @@ export class TableBuilder {
     for (const [id, resolve] of this.#waiting)
       resolve({ id, loads: [], buildIds: { gnu: '', go: '' }, segments: [], error, buildMs: 0 });
     this.#waiting.clear();
+    this.#queue = [];
+    this.#isBusy = false;
   }
 }

@@ -15,6 +15,8 @@ export interface BuildRequest {
   /** Open for reading in this process; ignored where `bytes` is given. */
   readonly fd: number;
   readonly bytes?: Uint8Array;
+  /** Bytes; smaller files go first. */
+  readonly size: number;
 }
 
 export interface BuildReply {
@@ -58,6 +60,10 @@ export function buildTable(request: BuildRequest): BuildReply {
 
 parentPort?.on('message', (request: BuildRequest) => {
   const reply = buildTable(request);
-  const transfer = reply.segments.flatMap((segment) => [segment.index.buffer, segment.rows.buffer, segment.rules.buffer]);
+  const transfer = reply.segments.flatMap((segment) => [
+    segment.index.buffer,
+    segment.rows.buffer,
+    segment.rules.buffer,
+  ]);
   parentPort?.postMessage(reply, [...new Set(transfer)] as ArrayBuffer[]);
 });

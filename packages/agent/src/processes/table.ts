@@ -8,7 +8,6 @@ import type { MappingRecord, SideBandRecord } from '@plumbline/bpf';
 import type { Executable } from './executable.ts';
 import type { Executables } from './executables.ts';
 import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
-import { type ImageMapping, ProcessImage, withMapping } from './process-image.ts';
 import {
   type ExecutableMapping,
   listProcesses,
@@ -17,6 +16,7 @@ import {
   readExecutablePath,
   readMaps,
 } from './proc-fs.ts';
+import { type ImageMapping, ProcessImage, withMapping } from './process-image.ts';
 
 /** Where the table goes: the kernel (session/tables.ts). */
 export interface ProcessStore {
