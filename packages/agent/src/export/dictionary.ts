@@ -90,7 +90,7 @@ export class Dictionary {
   stack(handle: StackHandle): number {
     if (handle === EMPTY_STACK || this.#stackIndex[handle] !== 0) return this.#stackIndex[handle];
     const { stacks } = this.#profile;
-    for (let stack = handle; stack !== EMPTY_STACK; stack = stacks.parent(stack)) this.location(stacks.frame(stack));
+    for (const frame of stacks.leafFirst(handle)) this.location(frame);
     this.#stackIndex[handle] = this.stacks.push(handle) - 1;
     return this.#stackIndex[handle];
   }

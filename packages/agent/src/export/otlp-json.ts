@@ -100,7 +100,7 @@ function dictionaryJson({ profile, dictionary }: OtlpPlan): object {
       i === 0 ? {} : withoutZeros({ keyStrindex: dictionary.string(key), value: anyValue(value) }),
     ),
     stackTable: dictionary.stacks.map((handle) =>
-      withoutZeros({ locationIndices: Array.from(stacks.leafFirst(handle), (frame) => dictionary.location(frame)) }),
+      withoutZeros({ locationIndices: stacks.leafFirst(handle).map((frame) => dictionary.location(frame)) }),
     ),
   };
 }

@@ -194,9 +194,9 @@ function writeDictionary(writer: ProtobufWriter, plan: OtlpPlan): void {
 }
 
 function writeStack(writer: ProtobufWriter, { profile: { stacks }, dictionary }: OtlpPlan, index: number): void {
-  const indices = Array.from(stacks.leafFirst(dictionary.stacks[index]), (frame) => dictionary.location(frame));
+  const frames = stacks.leafFirst(dictionary.stacks[index]);
   const end = writer.length;
-  for (let i = indices.length - 1; i >= 0; i--) writer.varint(indices[i]);
+  for (let i = frames.length - 1; i >= 0; i--) writer.varint(dictionary.location(frames[i]));
   writer.packed(1, end);
 }
 

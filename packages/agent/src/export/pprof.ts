@@ -149,9 +149,9 @@ function writeSample(writer: ProtobufWriter, { profile, dictionary, isCpu }: Ppr
   if (isCpu) writer.varint(samples.value(sample) * profile.periodNano);
   writer.varint(samples.value(sample));
   writer.packed(2, values);
-  const ids = Array.from(stacks.leafFirst(samples.stack(sample)), (frame) => dictionary.location(frame));
+  const frames = stacks.leafFirst(samples.stack(sample));
   const locations = writer.length;
-  for (let i = ids.length - 1; i >= 0; i--) writer.varint(ids[i]);
+  for (let i = frames.length - 1; i >= 0; i--) writer.varint(dictionary.location(frames[i]));
   writer.packed(1, locations);
 }
 

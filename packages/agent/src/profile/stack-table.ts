@@ -81,7 +81,13 @@ export class StackTable {
   }
 
   /** The frames of a stack, innermost first. */
-  *leafFirst(handle: StackHandle): Generator<FrameHandle> {
-    for (let stack = handle; stack !== EMPTY_STACK; stack = this.parent(stack)) yield this.frame(stack);
+  leafFirst(handle: StackHandle): FrameHandle[] {
+    const frames = new Array<FrameHandle>(this.#depths[handle]);
+    let stack: number = handle;
+    for (let i = 0; i < frames.length; i++) {
+      frames[i] = this.#frames[stack] as FrameHandle;
+      stack = this.#parents[stack];
+    }
+    return frames;
   }
 }
