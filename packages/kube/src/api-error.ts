@@ -24,7 +24,8 @@ export class ApiError extends Error {
       message?: string;
       code?: number;
     };
-    const text = status.message ?? (typeof body === 'string' && body.length > 0 ? body.slice(0, 512) : `HTTP ${code}`);
+    const text =
+      status.message ?? (typeof body === 'string' && body.length > 0 ? body.trim().slice(0, 512) : `HTTP ${code}`);
     return new ApiError(code, status.reason ?? '', `${what}: ${text}`, retryAfterMs(retryAfter));
   }
 }

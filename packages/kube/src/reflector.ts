@@ -253,6 +253,8 @@ export class Reflector<T> {
         this.#healthy();
       }
     } finally {
+      // What was open for a while was good, however it ended.
+      if (this.#watching && clock.now() - started >= SHORT_WATCH_MS) this.#backoff.reset();
       this.#watching = false;
     }
     if (events === 0 && clock.now() - started < SHORT_WATCH_MS) {

@@ -7,6 +7,7 @@ import {
   type Clock,
   type ClusterAccess,
   EventRecorder,
+  isNotFound,
   type KubeObject,
   LeaderElector,
   Reflector,
@@ -254,7 +255,8 @@ export class Operator {
   #unready(): string[] {
     const now = this.#options.clock.now();
     return this.#reflectors().flatMap(({ name, synced, watching, lastContact, lastError }) => {
-      const why = lastError === undefined ? '' : `: ${String(lastError)}`;
+      const missing = isNotFound(lastError) ? ' (are the CRDs installed?)' : '';
+      const why = lastError === undefined ? '' : `: ${String(lastError)}${missing}`;
       if (!synced) return [`${name}: not listed yet${why}`];
       const silent = now - (lastContact ?? now);
       return watching || silent < STALE_MS ? [] : [`${name}: not watched for ${Math.round(silent / 1000)} s${why}`];
