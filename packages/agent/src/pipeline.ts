@@ -3,8 +3,9 @@
  * The way of a sample, top to bottom:
  *
  *   ring ─► decode ─► count by stack ─► (once per interval) locate ─► symbolize ─► profile ─► export
+ *              └─► recovery ─┘
  *
- * Process events come the same way, in their order among the samples, and go to the process table.
+ * Samples whose walk can be finished here make the detour (recovery/). Process events come the same way, in their order among the samples, and go to the process table.
  */
 import { decodeSideBand, type EventBatch } from '@plumbline/bpf';
 import type { Executable } from './processes/executable.ts';
@@ -15,8 +16,10 @@ import type { AttributeSetHandle, Attributes } from './profile/attribute-table.t
 import type { FrameHandle, FrameKind } from './profile/frame-table.ts';
 import { type MappingHandle, NO_MAPPING } from './profile/mapping-table.ts';
 import { type FrameLine, Profile } from './profile/profile.ts';
+import type { Recovery } from './recovery/recovery.ts';
 import { Aggregator, type StackCount } from './samples/aggregate.ts';
-import { decodeRecord, EXACT, outcomeNames, reasonNames, type Stack } from './samples/decode.ts';
+import { decodeRecord, EXACT, outcomeNames, reasonNames, type SampleHead, type Stack } from './samples/decode.ts';
+import { ReasonMoves } from './samples/reason-moves.ts';
 import { STRATEGY_NAMES } from './session/strategy.ts';
 
 /** What is known of one address. Lines: innermost inlined function first; empty where only the address is known. */
@@ -37,6 +40,7 @@ export interface FrameSymbolizer {
 
 export interface PipelineOptions {
   readonly processes: ProcessTable;
+  readonly recovery: Recovery;
   readonly symbolizer: FrameSymbolizer;
   /** Attributes that name the workload of a process: container, pod, ... (metadata/). Asked once per image. */
   readonly describe: (image: ProcessImage) => Attributes;
@@ -57,6 +61,8 @@ const MAX_STACKS = 20_000;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #samples = new Aggregator();
+  /** What became of samples after the kernel side had counted them. */
+  readonly moves = new ReasonMoves();
   /** Records that no program of ours writes, and side-band records of a form that is not known. */
   malformed = 0;
   sideBandLost = 0;
@@ -65,18 +71,13 @@ export class Pipeline {
     this.#options = options;
   }
 
-  /** Samples that named a stack whose frames are not known any more: outcome `stack_body_lost`. */
-  get stackBodiesLost(): number {
-    return this.#samples.lost;
-  }
-
   get deepest(): number {
     return this.#samples.deepest;
   }
 
   /** Takes a batch of records. The bytes may be reused as soon as this returns. */
   handleBatch(batch: EventBatch): void {
-    const { processes } = this.#options;
+    const { processes, recovery } = this.#options;
     const { records, view, offsets, count } = batch;
     for (let i = 0; i < count; i++) {
       if (batch.kind === 'sideBand') {
@@ -89,10 +90,25 @@ export class Pipeline {
       const record = decodeRecord(view, offsets[i], offsets[i + 1] - offsets[i]);
       if (!record) this.malformed++;
       else if (record.kind === 'event') processes.handleEvent(record.event);
-      else this.#samples.add(record.head, record.stack);
+      else if (record.kind === 'spill') recovery.addSpill(record.spill);
+      else this.#addSample(record.head, record.stack);
     }
     processes.flush();
+    recovery.pump();
     if (this.#samples.stacks > MAX_STACKS) this.beginEpoch();
+  }
+
+  #addSample(head: SampleHead, body: Stack | undefined): void {
+    const stack = this.#samples.resolve(head, body);
+    if (!stack) this.moves.move(reasonNames[head.reason] ?? 'internal_error', 'stack_body_lost');
+    else if (!head.spilled || !this.#options.recovery.addSample(head, stack)) this.#samples.count(head, stack);
+  }
+
+  /** Counts a sample that recovery has held, with the stack that it has now. */
+  countSettled(head: SampleHead, stack: Stack): void {
+    if (stack.reason !== head.reason)
+      this.moves.move(reasonNames[head.reason] ?? 'internal_error', reasonNames[stack.reason] ?? 'internal_error');
+    this.#samples.count(head, stack);
   }
 
   beginEpoch(): void {

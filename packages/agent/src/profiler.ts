@@ -7,16 +7,23 @@ import type { ProcessImage } from './processes/process-image.ts';
 import { ProcessTable } from './processes/table.ts';
 import { TableBuilder } from './processes/table-builder.ts';
 import type { Attributes } from './profile/attribute-table.ts';
+import { Recovery } from './recovery/recovery.ts';
+import type { Mismatch } from './recovery/verification.ts';
 import { type KernelCounters, Session } from './session/session.ts';
 import { createSymbolizer } from './symbols/frame-symbolizer.ts';
 
 export interface ProfilerOptions {
   readonly strategy: 'auto' | 'tailCall' | 'loop';
   readonly ringBytes?: number;
+  /** See SessionOptions. */
+  readonly framesPerProgram?: number;
   /** Policy of processes that are not known yet; see ProcessTableOptions.selectPolicy. */
   readonly defaultPolicy: number;
   readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
   readonly describe: (image: ProcessImage) => Attributes;
+  /** The unwind table of a file was built, or could not be, in so many ms. */
+  readonly onTableBuilt?: (buildMs: number) => void;
+  readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
   readonly log: Logger;
 }
 
@@ -29,10 +36,11 @@ export class Profiler {
   readonly session: Session;
   readonly processes: ProcessTable;
   readonly executables: Executables;
+  readonly recovery: Recovery;
   readonly pipeline: Pipeline;
   readonly symbolizer = createSymbolizer();
   readonly #builder = new TableBuilder();
-    readonly #timers: NodeJS.Timeout[] = [];
+  readonly #timers: NodeJS.Timeout[] = [];
   #sideBandLost = 0;
 
   /** Loads the programs and follows process events from here on. Throws BpfError. */
@@ -40,12 +48,17 @@ export class Profiler {
     this.session = Session.open({
       strategy: options.strategy,
       ringBytes: options.ringBytes,
+      framesPerProgram: options.framesPerProgram,
       defaultPolicy: options.defaultPolicy,
       onBatch: (batch) => this.pipeline.handleBatch(batch),
     });
     this.executables = new Executables({
       store: this.session.tables,
-      build: (request) => this.#builder.build(request),
+      build: async (request) => {
+        const reply = await this.#builder.build(request);
+        options.onTableBuilt?.(reply.buildMs);
+        return reply;
+      },
       onSettled: (executable) => {
         this.processes.settled(executable);
         this.processes.flush();
@@ -57,8 +70,17 @@ export class Profiler {
       executables: this.executables,
       selectPolicy: options.selectPolicy,
     });
+    this.recovery = new Recovery({
+      findImage: (tgid, generation) => this.processes.image(tgid, generation),
+      retain: (executable) => this.executables.retain(executable),
+      release: (executable) => this.executables.release(executable),
+      onSettled: (head, stack) => this.pipeline.countSettled(head, stack),
+      onMismatch: options.onMismatch,
+      log: options.log,
+    });
     this.pipeline = new Pipeline({
       processes: this.processes,
+      recovery: this.recovery,
       symbolizer: this.symbolizer,
       describe: options.describe,
       onNewEpoch: () => this.session.beginEpoch(),
@@ -67,16 +89,16 @@ export class Profiler {
     this.#timers.push(setInterval(() => this.pipeline.beginEpoch(), EPOCH_MS).unref());
   }
 
-  /** Counters of the kernel side, corrected by what was lost on the way to the pipeline. */
+  /** Counters of the kernel side, with what became of samples since. */
   counters(): KernelCounters {
     const counters = this.session.counters();
-    const lost = this.pipeline.stackBodiesLost;
-    return lost === 0 ? counters : { ...counters, byReason: { ...counters.byReason, stack_body_lost: lost } };
+    return { ...counters, byReason: this.pipeline.moves.apply(counters.byReason) };
   }
 
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     await this.session.close();
+    await this.recovery.close();
     this.executables.close(); // before the builder: tables that come now have nowhere to go
     await this.#builder.close();
     await this.symbolizer.close();

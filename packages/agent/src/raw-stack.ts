@@ -30,15 +30,19 @@ export function rawStacks(
   }));
 }
 
-function rawFrame(
-  stack: Stack,
-  index: number,
+function rawFrame(stack: Stack, index: number, image: ProcessImage | undefined, symbolizer: FrameSymbolizer): RawFrame {
+  return rawFrameOf(stack.user[index], stack.userFlags[index], image, symbolizer);
+}
+
+/** A frame by its address and its flags (EXACT, BY_POINTER). */
+export function rawFrameOf(
+  address: number,
+  flags: number,
   image: ProcessImage | undefined,
   symbolizer: FrameSymbolizer,
 ): RawFrame {
-  const address = stack.user[index];
-  const exact = (stack.userFlags[index] & EXACT) !== 0;
-  const byPointer = (stack.userFlags[index] & BY_POINTER) !== 0;
+  const exact = (flags & EXACT) !== 0;
+  const byPointer = (flags & BY_POINTER) !== 0;
   const call = exact ? address : address - 1;
   const place = image?.locate(call);
   const frame: RawFrame = { address: BigInt(address), exact, byPointer };

@@ -4,6 +4,7 @@
  * makes it. Durations are milliseconds, frequencies hertz, addresses runtime addresses of the recorded process.
  */
 import type { Profile } from './profile/profile.ts';
+import type { Verdict } from './recovery/verification.ts';
 
 /** What may be asked for; `auto` takes the best strategy that the kernel offers, found by probing. */
 export const STRATEGY_CHOICES = ['auto', 'tailCall', 'loop', 'deferred'] as const;
@@ -42,6 +43,10 @@ export interface RecordOptions {
   readonly event: RecordEvent;
   readonly strategy: StrategyChoice;
   readonly maxFrames: number;
+  /** Strategy tailCall: frames that one program walks; default: as many as the kernel takes. */
+  readonly framesPerProgram?: number;
+  /** Share of the walks that are walked again as a check, from 0 to 1; default: none. */
+  readonly verifyRatio?: number;
   /** Keep what `RecordResult.rawStacks` needs; costs memory, so only for `--format raw`. */
   readonly keepRawStacks: boolean;
   /** Ends the recording early. What was sampled so far is still returned. */
@@ -87,6 +92,19 @@ export interface RawKernelFrame {
   readonly name?: string;
 }
 
+/** A complete stack of the kernel side that the agent walked otherwise. */
+export interface MismatchReport {
+  readonly pid: number;
+  readonly comm: string;
+  /** Index of the first frame that differs. */
+  readonly at: number;
+  /** Leaf first. */
+  readonly kernel: readonly RawFrame[];
+  readonly agent: readonly RawFrame[];
+  /** How the agent's walk ended. */
+  readonly agentEnd: string;
+}
+
 /** One distinct stack as the kernel delivered it. */
 export interface RawStack {
   readonly pid: number;
@@ -107,6 +125,16 @@ export interface RawStack {
   readonly user: readonly RawFrame[];
 }
 
+/** What became of walks that were walked again as a check, and of spilled stacks. */
+export interface RecoveryResult {
+  readonly spills: { readonly sent: number; readonly limited: number; readonly refused: number; readonly unread: number };
+  readonly recovered: number;
+  /** Why others were not, by reason. */
+  readonly failures: Readonly<Record<string, number>>;
+  readonly verdicts: Readonly<Record<Verdict, number>>;
+  readonly mismatches: readonly MismatchReport[];
+}
+
 export interface RecordResult {
   readonly profile: Profile;
   readonly counters: OutcomeCounters;
@@ -115,6 +143,7 @@ export interface RecordResult {
   readonly deepest: number;
   /** How long samples were taken. */
   readonly elapsedMs: number;
+  readonly recovery: RecoveryResult;
   /** Empty unless `RecordOptions.keepRawStacks`. */
   rawStacks(): Iterable<RawStack>;
   /** Targets of kind `command`: as a shell reports it (128 + number after a signal); absent if this recording ended the command. */

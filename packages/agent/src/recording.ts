@@ -3,6 +3,7 @@
 import { systemClock } from './clock.ts';
 import { AgentError } from './errors.ts';
 import { silentLogger } from './log.ts';
+import { type FoundMismatch, reportMismatches } from './mismatch-report.ts';
 import { readProcessIdentity } from './metadata/process-identity.ts';
 import type { Executable } from './processes/executable.ts';
 import { listDescendants } from './processes/proc-fs.ts';
@@ -25,6 +26,8 @@ import { StoppedCommand } from './stopped-command.ts';
 
 /** The one policy of a recording. */
 const SELECTED = 1;
+/** Differing walks that are kept for the report. */
+const MAX_MISMATCHES = 50;
 const PROGRESS_MS = 200;
 /** How long tables of running programs may take before sampling begins all the same. */
 const READINESS_MS = 60_000;
@@ -39,18 +42,28 @@ export async function record(
   const { target } = options;
   const selected = new Set<number>(target.kind === 'pid' ? [target.pid, ...listDescendants(target.pid)] : []);
   const everything = target.kind === 'all';
+  const mismatches: FoundMismatch[] = [];
   const profiler = new Profiler({
     strategy: options.strategy === 'deferred' ? 'auto' : options.strategy,
     ringBytes: RING_BYTES,
     defaultPolicy: everything ? SELECTED : 0,
     selectPolicy: (tgid, parent) => (everything || selected.has(tgid) || parent?.policy === SELECTED ? SELECTED : 0),
     describe,
+    framesPerProgram: options.framesPerProgram,
+    onMismatch: (mismatch, image) => {
+      if (mismatches.length < MAX_MISMATCHES) mismatches.push({ mismatch, image });
+    },
     log: silentLogger,
   });
   const { session, processes, pipeline } = profiler;
   let command: StoppedCommand | undefined;
   try {
-    session.tables.setPolicy(SELECTED, { maxFrames: options.maxFrames, kernelStacks: true, keep: 1 });
+    session.tables.setPolicy(SELECTED, {
+      maxFrames: options.maxFrames,
+      kernelStacks: true,
+      keep: 1,
+      verify: options.verifyRatio,
+    });
     if (target.kind === 'command') {
       command = await StoppedCommand.start(target.argv, target.stdout);
       selected.add(command.pid);
@@ -72,6 +85,7 @@ export async function record(
     session.stop();
     const elapsedMs = performance.now() - begun;
     await session.flush();
+    await profiler.recovery.settle();
 
     const counters = (): OutcomeCounters => profiler.counters();
     onProgress({ phase: 'finishing', elapsedMs, counters: counters() });
@@ -94,6 +108,13 @@ export async function record(
       strategy: session.strategy.name as Strategy,
       deepest: pipeline.deepest,
       elapsedMs,
+      recovery: {
+        spills: session.spills(),
+        recovered: profiler.recovery.recovered,
+        failures: Object.fromEntries(profiler.recovery.failures),
+        verdicts: profiler.recovery.verdicts,
+        mismatches: await reportMismatches(mismatches, profiler.symbolizer),
+      },
       rawStacks: () => raw,
       ...(exitCode === undefined ? {} : { exitCode }),
       ...(endedEarly ? { endedEarly } : {}),

@@ -28,13 +28,13 @@ static __noinline struct vm_area_struct *maple_find(struct walk *w, void *root, 
 	__u64 entry = (__u64)root;
 
 	w->window_length = 0;
+	if ((entry & 3) != 2 || entry < 4096)
+		return NULL; /* a tree of one entry, or none; only the pointer to the root is marked so */
 	for (int height = 0; height < MAPLE_MAX_HEIGHT; height++) {
 		__u32 type = (entry >> 3) & 15;
 		__u32 slots = type == MAPLE_ARANGE_64 ? MAPLE_ARANGE64_SLOTS : MAPLE_RANGE64_SLOTS;
 		__u32 slot;
 
-		if ((entry & 3) != 2 || entry < 4096)
-			return NULL; /* a tree of one entry, or none */
 		if (bpf_probe_read_kernel(node, MAPLE_NODE_SIZE, (void *)(entry & ~MAPLE_NODE_MASK)))
 			return NULL;
 		for (slot = 0; slot < MAPLE_RANGE64_SLOTS - 1; slot++) {

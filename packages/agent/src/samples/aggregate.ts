@@ -22,8 +22,6 @@ export class Aggregator {
   #stacks = new Map<number, Stack>();
   #previous = new Map<number, Stack>();
   #counts = new Map<number, StackCount>();
-  /** Samples that named a stack that is not known. */
-  lost = 0;
   samples = 0;
   deepest = 0;
 
@@ -32,23 +30,20 @@ export class Aggregator {
     return this.#stacks.size;
   }
 
-  add(head: SampleHead, body: Stack | undefined): void {
-    let stack = body;
-    if (stack) {
-      this.#stacks.set(head.key, stack);
-      if (stack.user.length > this.deepest) this.deepest = stack.user.length;
-    } else {
-      stack = this.#stacks.get(head.key) ?? this.#previous.get(head.key);
-      if (!stack) {
-        this.lost++;
-        return;
-      }
-    }
+  /** The stack of a sample: the one that came with it, else the one of the same key that came before. */
+  resolve(head: SampleHead, body: Stack | undefined): Stack | undefined {
+    if (!body) return this.#stacks.get(head.key) ?? this.#previous.get(head.key);
+    this.#stacks.set(head.key, body);
+    return body;
+  }
+
+  count(head: Pick<SampleHead, 'tid' | 'comm'>, stack: Stack): void {
+    if (stack.user.length > this.deepest) this.deepest = stack.user.length;
     this.samples++;
-    let entry = this.#counts.get(head.key);
+    let entry = this.#counts.get(stack.key);
     if (!entry) {
       entry = { stack, threads: new Map(), count: 0 };
-      this.#counts.set(head.key, entry);
+      this.#counts.set(stack.key, entry);
     }
     entry.count++;
     const thread = entry.threads.get(head.tid);

@@ -2,6 +2,7 @@
 /** The records of the BPF ring (abi.h), as the addon hands them over: bytes in, values out. */
 import { enums, limits, reasons, structs } from '@plumbline/bpf';
 import type { ProcessEvent } from '../processes/table.ts';
+import { decodeSpill, type Spill } from './spill.ts';
 
 const { record_type } = enums;
 const SAMPLE = structs.sample.offsets;
@@ -48,10 +49,15 @@ export interface SampleHead {
   /** ns, CLOCK_MONOTONIC. */
   readonly time: number;
   readonly cpu: number;
+  /** Number of the list of reasons. */
+  readonly reason: number;
+  /** A spill of the same thread and time came before. */
+  readonly spilled: boolean;
 }
 
 export type DecodedRecord =
   | { readonly kind: 'sample'; readonly head: SampleHead; readonly stack: Stack | undefined }
+  | { readonly kind: 'spill'; readonly spill: Spill }
   | { readonly kind: 'event'; readonly event: ProcessEvent };
 
 const EVENT_KINDS: Record<number, ProcessEvent['kind']> = {
@@ -73,10 +79,16 @@ export function decodeRecord(view: DataView, offset: number, length: number): De
       comm: readComm(view, offset + SAMPLE.comm),
       time: readU64(view, offset + SAMPLE.time),
       cpu: view.getUint32(offset + SAMPLE.cpu, true),
+      reason: view.getUint8(offset + SAMPLE.reason),
+      spilled: (view.getUint32(offset + SAMPLE.flags, true) & limits.SAMPLE_SPILLED) !== 0,
     };
     if (type === record_type.RECORD_SAMPLE_REF) return { kind: 'sample', head, stack: undefined };
     const stack = decodeStack(view, offset, length, head.key);
     return stack && { kind: 'sample', head, stack };
+  }
+  if (type === record_type.RECORD_SPILL) {
+    const spill = decodeSpill(view, offset, length);
+    return spill && { kind: 'spill', spill };
   }
   const kind = EVENT_KINDS[type];
   if (kind === undefined || length < structs.process_event.size) return undefined;

@@ -23,6 +23,8 @@ export interface SessionOptions {
   readonly strategy: 'auto' | StrategyProgram['name'];
   /** Bytes of the ring buffer; a power of two. */
   readonly ringBytes?: number;
+  /** Strategy tailCall: frames that one program walks; default: as many as the kernel's verifier takes. */
+  readonly framesPerProgram?: number;
   /** Policy of processes without an entry; 0: they are left out. */
   readonly defaultPolicy: number;
   readonly onBatch: (batch: EventBatch) => void;
@@ -40,6 +42,15 @@ export interface KernelCounters {
   readonly framePointerSteps: number;
   /** By name; only those that occurred. */
   readonly byReason: Record<string, number>;
+}
+
+/** What the kernel side did about walks that the agent can finish, over all CPUs. */
+export interface SpillCounters {
+  readonly sent: number;
+  /** Not sent: the rate of the process was reached; the ring was more than half full; the stack could not be read. */
+  readonly limited: number;
+  readonly refused: number;
+  readonly unread: number;
 }
 
 /** Frames per program that strategy tailCall tries, the largest first: what the verifier takes differs from kernel to kernel. */
@@ -135,12 +146,7 @@ export class Session {
 
   counters(): KernelCounters {
     const { offsets } = structs.counters;
-    const perCpu = this.#object.map('counters').lookupPerCpu(0) ?? [];
-    const sum = (offset: number) =>
-      perCpu.reduce((total, bytes) => {
-        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-        return total + view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
-      }, 0);
+    const sum = this.#sumCounters();
     const byReason: Record<string, number> = {};
     for (const { name, number } of reasons) {
       const count = sum(offsets.by_reason + 8 * number);
@@ -157,6 +163,27 @@ export class Session {
       framePointerSteps: sum(offsets.frame_pointer_steps),
       byReason,
     };
+  }
+
+  spills(): SpillCounters {
+    const { offsets } = structs.counters;
+    const sum = this.#sumCounters();
+    return {
+      sent: sum(offsets.spills_sent),
+      limited: sum(offsets.spills_limited),
+      refused: sum(offsets.spills_refused),
+      unread: sum(offsets.spills_unread),
+    };
+  }
+
+  /** A function that adds up over all CPUs what is at an offset of `struct counters`, as of now. */
+  #sumCounters(): (offset: number) => number {
+    const perCpu = this.#object.map('counters').lookupPerCpu(0) ?? [];
+    return (offset) =>
+      perCpu.reduce((total, bytes) => {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        return total + view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
+      }, 0);
   }
 
   /** Run time of the programs in ns and how often they ran; they count only while run-time statistics are enabled. */
@@ -190,7 +217,8 @@ function load(options: SessionOptions): Loaded {
   const candidates = STRATEGIES.filter(({ name }) => options.strategy === 'auto' || options.strategy === name);
   const refused: Loaded['refused'] = [];
   for (const strategy of candidates) {
-    const sizes: readonly number[] = strategy.name === 'tailCall' ? FRAMES_PER_PROGRAM : [0];
+    const tried = options.framesPerProgram === undefined ? FRAMES_PER_PROGRAM : [options.framesPerProgram];
+    const sizes: readonly number[] = strategy.name === 'tailCall' ? tried : [0];
     for (const framesPerProgram of sizes) {
       try {
         return { object: loadObject(strategy, framesPerProgram, options), strategy, framesPerProgram, refused };

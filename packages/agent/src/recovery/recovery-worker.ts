@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The thread that walks spilled stacks: files are parsed and walks made beside the main thread. */
+import { parentPort } from 'node:worker_threads';
+import { bytesSource } from '../elf/source.ts';
+import { fileSource } from '../processes/file-source.ts';
+import { BY_POINTER, EXACT } from '../samples/decode.ts';
+import { type Code, type WalkEnd, walkStack } from './cfi-unwinder.ts';
+import { StackCopy } from './stack-copy.ts';
+import { UnwindFile } from './unwind-file.ts';
+
+/** A file that mappings name. Its descriptor stays open while a request that names it is being answered. */
+export interface MappedFile {
+  readonly id: number;
+  readonly fd: number;
+  /** Where there is no descriptor: the vDSO. */
+  readonly bytes?: Uint8Array;
+}
+
+/** Numbers of one mapping in `WalkRequest.mappings`: start, end, file offset, and the file's id or NO_FILE. */
+export const MAPPING_NUMBERS = 4;
+export const NO_FILE = -1;
+
+export interface WalkRequest {
+  readonly id: number;
+  readonly pc: number;
+  readonly exact: boolean;
+  readonly registers: readonly (bigint | undefined)[];
+  readonly stackStart: bigint;
+  readonly stack: Uint8Array<ArrayBuffer>;
+  readonly maxFrames: number;
+  /** Executable mappings, sorted by address. */
+  readonly mappings: Float64Array;
+  readonly files: readonly MappedFile[];
+}
+
+export interface WalkReply {
+  readonly id: number;
+  /** Addresses, leaf first, and for each its flags, as `Stack.userFlags` has them. */
+  readonly addresses: Float64Array;
+  readonly flags: Uint8Array;
+  readonly end: WalkEnd | 'failed';
+  /** Where it ended. */
+  readonly pc: number;
+  /** The stack, given back. */
+  readonly stack: Uint8Array<ArrayBuffer>;
+  readonly error?: string;
+}
+
+const MAX_FILES = 256;
+/** Memory that files may take between two requests: bytes. */
+const MAX_MEMORY = 96 << 20;
+
+/** Files in order of their last use; undefined: not a usable ELF file. */
+const files = new Map<number, UnwindFile | undefined>();
+
+function openFile({ id, fd, bytes }: MappedFile): UnwindFile | undefined {
+  let file = files.get(id);
+  if (!files.has(id)) {
+    try {
+      file = new UnwindFile(bytes ? bytesSource(bytes) : fileSource(fd));
+    } catch {
+      file = undefined; // unwound by frame pointers, if at all
+    }
+  }
+  files.delete(id);
+  files.set(id, file);
+  return file;
+}
+
+function forgetFiles(): void {
+  let memory = 0;
+  for (const file of files.values()) memory += file?.memoryBytes ?? 0;
+  for (const [id, file] of files) {
+    if (files.size <= MAX_FILES && memory <= MAX_MEMORY) return;
+    files.delete(id);
+    memory -= file?.memoryBytes ?? 0;
+  }
+}
+
+/** The mapping that holds an address, its file opened when it is first needed. */
+function codeFinder({ mappings, files: mapped }: WalkRequest): (address: number) => Code | undefined {
+  const count = mappings.length / MAPPING_NUMBERS;
+  const made: (Code | undefined)[] = [];
+  const byId = new Map(mapped.map((file) => [file.id, file]));
+  return (address) => {
+    let low = 0;
+    let high = count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (mappings[middle * MAPPING_NUMBERS] <= address) low = middle + 1;
+      else high = middle;
+    }
+    const index = low - 1;
+    if (index < 0 || address >= mappings[index * MAPPING_NUMBERS + 1]) return undefined;
+    let code = made[index];
+    if (!code) {
+      const [start, end, offset, id] = mappings.subarray(index * MAPPING_NUMBERS);
+      const named = byId.get(id);
+      const file = named && openFile(named);
+      const base = file?.addressOfOffset(offset);
+      code = base === undefined ? { start, end, file: undefined, bias: 0 } : { start, end, file, bias: start - base };
+      made[index] = code;
+    }
+    return code;
+  };
+}
+
+export function answer(request: WalkRequest): WalkReply {
+  const { id, stack, stackStart, maxFrames } = request;
+  try {
+    const walk = walkStack(request, new StackCopy(stackStart, stack), codeFinder(request), maxFrames);
+    const { frames, end, pc } = walk;
+    return {
+      id,
+      addresses: Float64Array.from(frames, (frame) => frame.pc),
+      flags: Uint8Array.from(frames, (f) => (f.exact ? EXACT : 0) | (f.byPointer ? BY_POINTER : 0)),
+      end,
+      pc,
+      stack,
+    };
+  } catch (error) {
+    // A file that cannot be read any more, or breaks what the parsers foresee.
+    const text = error instanceof Error ? error.message : String(error);
+    return { id, addresses: new Float64Array(0), flags: new Uint8Array(0), end: 'failed', pc: 0, stack, error: text };
+  } finally {
+    forgetFiles();
+  }
+}
+
+parentPort?.on('message', (request: WalkRequest) => {
+  const reply = answer(request);
+  parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
+});

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Finishes the walks that the kernel side had to give up, and verifies a share of the others. A sample whose walk is to be
+ * finished is held until that is decided: it becomes `recovered`, or stays what it was. Raw stack memory is kept only while
+ * a walk waits for what it needs, in bounded amount and for bounded time.
+ */
+import { limits } from '@plumbline/bpf';
+import type { Logger } from '../log.ts';
+import type { Executable } from '../processes/executable.ts';
+import type { ImageMapping, ProcessImage } from '../processes/process-image.ts';
+import { outcomeNames, reasonNames, type SampleHead, type Stack } from '../samples/decode.ts';
+import type { Spill } from '../samples/spill.ts';
+import { stackKey } from '../samples/stack-key.ts';
+import { isRoot, type WalkEnd } from './cfi-unwinder.ts';
+import { type MappedFile, NO_FILE, type WalkReply, type WalkRequest } from './recovery-worker.ts';
+import { StackWalker } from './stack-walker.ts';
+import { compareWalks, type Mismatch, type Verdict } from './verification.ts';
+
+/** Why a walk could not be finished: how the agent's walk ended, or why there was none. */
+export type RecoveryFailure = Exclude<WalkEnd, 'root_undefined_ra' | 'root_entry'> | 'failed' | 'process_unknown' | 'queue_full' | 'shutdown';
+
+export interface RecoveryOptions {
+  /** The image that a sample was taken of. */
+  readonly findImage: (tgid: number, generation: number) => ProcessImage | undefined;
+  /** Keeps executables open while a walk may read them (processes/executables.ts). */
+  readonly retain: (executable: Executable) => void;
+  readonly release: (executable: Executable) => void;
+  /** A sample that was held: with the stack that it came with, or the whole one. */
+  readonly onSettled: (head: SampleHead, stack: Stack) => void;
+  readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
+  readonly log: Logger;
+  /** For tests: what walks. */
+  readonly walker?: Pick<StackWalker, 'walk' | 'close'>;
+}
+
+/** Stack memory that may wait: bytes. */
+const MAX_BYTES = 24 << 20;
+/** How long a walk may wait for its process or a mapping to become known: ms. */
+const MAX_AGE_MS = 2_000;
+const RETRY_MS = 50;
+/** Spills that wait for their samples, which come right after them. */
+const MAX_UNPAIRED = 256;
+const MAX_LOGGED_MISMATCHES = 20;
+const RECOVERED = reasonNames.indexOf('recovered');
+
+interface Held {
+  readonly spill: Spill;
+  readonly head: SampleHead;
+  readonly stack: Stack;
+  /** Set where the sample is counted already and its walk only checked. */
+  readonly verifies: boolean;
+  readonly since: number;
+  /** Bytes of raw stack. */
+  readonly bytes: number;
+  /** Its raw stack; away while it is being walked. */
+  memory: Uint8Array<ArrayBuffer> | undefined;
+  /** The mappings with which it was tried last. */
+  tried: readonly ImageMapping[] | undefined;
+  failure: RecoveryFailure;
+}
+
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #walker: Pick<StackWalker, 'walk' | 'close'>;
+  /** Spills whose sample has not come yet, by thread. */
+  readonly #unpaired = new Map<number, Spill>();
+  readonly #held = new Set<Held>();
+  #bytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #spaces = new WeakMap<readonly ImageMapping[], Pick<WalkRequest, 'mappings' | 'files'>>();
+  #settledWaiters: (() => void)[] = [];
+  recovered = 0;
+  readonly failures = new Map<RecoveryFailure, number>();
+  readonly verdicts: Record<Verdict, number> = { equal: 0, partial: 0, undecided: 0, mismatch: 0 };
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#walker = options.walker ?? new StackWalker();
+  }
+
+  /** Samples and verifications in progress. */
+  get pending(): number {
+    return this.#held.size;
+  }
+
+  /** Takes a spill; its sample follows. */
+  addSpill(spill: Spill): void {
+    this.#unpaired.delete(spill.tid);
+    this.#unpaired.set(spill.tid, spill);
+    if (this.#unpaired.size > MAX_UNPAIRED) this.#unpaired.delete(this.#unpaired.keys().next().value as number);
+  }
+
+  /**
+   * Takes a sample that came with a spill. True: it is held, and comes back by `onSettled`. False: it stands as it is (a
+   * complete one may be verified all the same).
+   */
+  addSample(head: SampleHead, stack: Stack): boolean {
+    const spill = this.#unpaired.get(head.tid);
+    if (!spill || spill.time !== head.time || spill.tgid !== stack.tgid) return false;
+    this.#unpaired.delete(head.tid);
+    const verifies = spill.isLeaf && outcomeNames[stack.reason] === 'complete';
+    if (!verifies && ((limits.SPILL_REASONS / 2 ** stack.reason) & 1) === 0) return false;
+    const bytes = spill.stack.length;
+    if (this.#bytes + bytes > MAX_BYTES) {
+      if (!verifies) this.#countFailure('queue_full');
+      return false;
+    }
+    const held: Held = {
+      spill,
+      head,
+      stack,
+      verifies,
+      since: performance.now(),
+      bytes,
+      memory: spill.stack,
+      tried: undefined,
+      failure: 'process_unknown',
+    };
+    this.#held.add(held);
+    this.#bytes += bytes;
+    return !verifies;
+  }
+
+  /** Walks what can be walked now. Called after each batch of records, and by a timer while something waits. */
+  pump(): void {
+    const now = performance.now();
+    for (const held of this.#held) {
+      if (!held.memory) continue; // is being walked
+      const { spill } = held;
+      const image = this.#options.findImage(spill.tgid, spill.generation);
+      if (image && image.mappings !== held.tried && image.mappings.length > 0) this.#walk(held, image);
+      else if (now - held.since > MAX_AGE_MS) this.#giveUp(held);
+    }
+    if (this.#held.size > 0) this.#timer ??= setTimeout(() => this.#retry(), RETRY_MS).unref();
+  }
+
+  /** Resolves when nothing is in progress, or after `timeoutMs`; what is left then stays what it was. */
+  async settle(timeoutMs = 5_000): Promise<void> {
+    this.pump();
+    if (this.#held.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#settledWaiters.push(resolve);
+      const timer = setTimeout(resolve, timeoutMs);
+      await promise;
+      clearTimeout(timer);
+    }
+    for (const held of this.#held) this.#giveUp(held);
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    for (const held of this.#held) {
+      held.failure = 'shutdown';
+      this.#giveUp(held);
+    }
+    this.#unpaired.clear();
+    await this.#walker.close();
+  }
+
+  #retry(): void {
+    this.#timer = undefined;
+    this.pump();
+  }
+
+  #walk(held: Held, image: ProcessImage): void {
+    const { spill } = held;
+    const stack = held.memory as Uint8Array<ArrayBuffer>;
+    const { mappings } = image;
+    held.memory = undefined;
+    held.tried = mappings;
+    const executables = mappings.flatMap(({ executable }) => executable ?? []);
+    for (const executable of executables) this.#options.retain(executable);
+    const { pc, exact, registers, stackStart } = spill;
+    const maxFrames = Math.max(0, spill.maxFrames - spill.frame);
+    void this.#walker
+      .walk({ pc, exact, registers, stackStart, stack, maxFrames, ...this.#space(mappings) })
+      .then((reply) => {
+        for (const executable of executables) this.#options.release(executable);
+        if (this.#held.has(held)) this.#walked(held, image, reply);
+      });
+  }
+
+  #walked(held: Held, image: ProcessImage, reply: WalkReply | undefined): void {
+    if (!reply) {
+      held.failure = 'failed';
+      return this.#giveUp(held);
+    }
+    if (reply.error) this.#options.log.debug('a spilled stack could not be walked', { error: reply.error });
+    if (reply.end !== 'failed' && isRoot(reply.end)) return this.#succeed(held, image, reply);
+    held.failure = reply.end as RecoveryFailure;
+    const isMappingMissing = reply.end === 'no_mapping' || reply.end === 'no_unwind_info';
+    if (isMappingMissing && image.endedAt === undefined && performance.now() - held.since < MAX_AGE_MS) {
+      held.memory = reply.stack; // once more when there are other mappings
+      this.pump();
+    } else if (held.verifies) this.#succeed(held, image, reply);
+    else this.#giveUp(held);
+  }
+
+  #succeed(held: Held, image: ProcessImage, reply: WalkReply): void {
+    const { head, stack, spill, verifies } = held;
+    this.#forget(held);
+    if (verifies) {
+      const { verdict, at } = compareWalks(stack, reply);
+      this.verdicts[verdict]++;
+      const { addresses, flags, end } = reply;
+      if (verdict === 'mismatch') this.#mismatch({ stack, addresses, flags, end, at }, image);
+    } else {
+      this.recovered++;
+      this.#options.onSettled(head, joinStack(stack, spill.frame, reply));
+    }
+    this.#wake();
+  }
+
+  /** The sample stays what it was. */
+  #giveUp(held: Held): void {
+    this.#forget(held);
+    if (held.verifies) this.verdicts.undecided++;
+    else {
+      this.#countFailure(held.failure);
+      this.#options.onSettled(held.head, held.stack);
+    }
+    this.#wake();
+  }
+
+  #forget(held: Held): void {
+    this.#held.delete(held);
+    this.#bytes -= held.bytes;
+    held.memory = undefined;
+  }
+
+  #wake(): void {
+    if (this.#held.size > 0) return;
+    for (const resolve of this.#settledWaiters.splice(0)) resolve();
+  }
+
+  #countFailure(failure: RecoveryFailure): void {
+    this.failures.set(failure, (this.failures.get(failure) ?? 0) + 1);
+  }
+
+  #mismatch(mismatch: Mismatch, image: ProcessImage): void {
+    this.#options.onMismatch?.(mismatch, image);
+    if (this.verdicts.mismatch > MAX_LOGGED_MISMATCHES) return;
+    const { stack, addresses, end, at } = mismatch;
+    const place = (address: number | undefined) => {
+      const found = address === undefined ? undefined : image.locate(address);
+      return found ? `${found.mapping.path}+0x${(found.fileAddress ?? found.fileOffset).toString(16)}` : String(address);
+    };
+    this.#options.log.warn('a stack walk of the kernel side does not stand verification', {
+      tgid: image.tgid,
+      path: image.path,
+      frame: at,
+      before: place(stack.user[at - 1]),
+      kernel: place(stack.user[at]),
+      agent: place(addresses[at]),
+      kernelFrames: stack.user.length,
+      agentFrames: addresses.length,
+      agentEnd: end,
+    });
+  }
+
+  /** The address space as the worker takes it, made once for each list of mappings. */
+  #space(mappings: readonly ImageMapping[]): Pick<WalkRequest, 'mappings' | 'files'> {
+    let space = this.#spaces.get(mappings);
+    if (!space) {
+      space = describeSpace(mappings);
+      this.#spaces.set(mappings, space);
+    }
+    return space;
+  }
+}
+
+function describeSpace(mappings: readonly ImageMapping[]): Pick<WalkRequest, 'mappings' | 'files'> {
+  const files = new Map<number, MappedFile>();
+  const numbers: number[] = [];
+  for (const { start, end, offset, executable } of mappings) {
+    const last = numbers.length - 4;
+    // JITs map page by page.
+    if (!executable && last >= 0 && numbers[last + 1] === start && numbers[last + 3] === NO_FILE) {
+      numbers[last + 1] = end;
+      continue;
+    }
+    numbers.push(start, end, offset, executable?.id ?? NO_FILE);
+    if (!executable || files.has(executable.id)) continue;
+    const { id, fd, bytes } = executable;
+    files.set(id, bytes ? { id, fd, bytes } : { id, fd });
+  }
+  return { mappings: Float64Array.from(numbers), files: [...files.values()] };
+}
+
+/** The frames of the sample before `frame`, then those that were walked here. */
+function joinStack(stack: Stack, frame: number, { addresses, flags }: WalkReply): Stack {
+  const inner = Math.min(frame, stack.user.length);
+  const user = new Float64Array(inner + addresses.length);
+  user.set(stack.user.subarray(0, inner));
+  user.set(addresses, inner);
+  const userFlags = new Uint8Array(user.length);
+  userFlags.set(stack.userFlags.subarray(0, inner));
+  userFlags.set(flags, inner);
+  const joined = { ...stack, reason: RECOVERED, failingPc: 0, user, userFlags };
+  return { ...joined, key: stackKey(joined) };
+}
