@@ -23,6 +23,7 @@ const generators = [
 const checks: readonly (readonly [name: string, command: string, args: readonly string[]])[] = [
   ['format and lint', 'node_modules/.bin/biome', ['check', ...(fix ? ['--write'] : []), '--max-diagnostics=40', '.']],
   ['types', 'node_modules/.bin/tsc', ['-p', '.', '--noEmit']],
+  ['types of the page', 'node_modules/.bin/tsc', ['-p', 'packages/agent/src/export/flame-graph/browser', '--noEmit']],
   ['import rules', node, ['scripts/check-imports.ts']],
   ...generators.map((script) => [script.replace(/^(packages\/)?/, ''), node, [script, ...(fix ? [] : ['--check'])]] as const),
 ];
