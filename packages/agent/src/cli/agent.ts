@@ -15,13 +15,17 @@ import { VERSION } from './version.ts';
 export const agentCommand: Command = {
   name: 'agent',
   summary: 'Profile this node until stopped, as a configuration says, and ship the profiles.',
-  usage: ['--config FILE [flags]', '--config FILE --check'],
+  usage: ['--config FILE [flags]', '--config FILE --check', '--kubernetes [flags]'],
   flags: [
     {
       name: 'config',
       short: 'c',
       value: 'FILE',
       help: 'The configuration, YAML or JSON. Read again when it changes and on SIGHUP.',
+    },
+    {
+      name: 'kubernetes',
+      help: 'Follow the NodeProfilingConfig of this node, as a pod of the cluster. Needs NODE_NAME in the environment.',
     },
     { name: 'check', help: 'Only say whether the configuration is valid: exit code 0, or 1 with what is wrong.' },
     { name: 'listen', value: 'ADDRESS', help: 'Instead of agent.listen: host:port, :port, or off.' },
@@ -40,6 +44,11 @@ export const agentCommand: Command = {
   ],
   async run(args, context) {
     const path = textOf(args, 'config');
+    if (args.flags.kubernetes === true) {
+      if (path !== undefined) throw usage('--config and --kubernetes exclude each other');
+      if (args.flags.check === true) throw usage('--check needs --config');
+      return runAgentInKubernetes(args, context);
+    }
     if (path === undefined) throw usage('--config is missing', 'give a file: plumbline agent --config node.yaml');
     return args.flags.check === true ? check(path, args, context) : runAgentFrom(path, args, context);
   },
@@ -88,6 +97,36 @@ async function runAgentFrom(path: string, args: Arguments, { stderr, env }: Comm
   } finally {
     stop.release();
     process.off('SIGHUP', onHangup);
+  }
+  return 0;
+}
+
+async function runAgentInKubernetes(args: Arguments, { stderr, env }: CommandContext): Promise<number> {
+  const nodeName = env.NODE_NAME;
+  if (!nodeName) {
+    throw usage('--kubernetes needs the name of the node', 'set NODE_NAME from the field spec.nodeName of the pod');
+  }
+  const { AgentSettings, resolveSettings } = await import('../config/agent-settings.ts');
+  const settings = resolveSettings({ ...AgentSettings.parse({}), ...readOverrides(args, env, AgentSettings.shape) });
+  const log = createProcessLogger(settings.logLevel, stderr as NodeJS.WriteStream, colorsOf(stderr, env));
+  const { POD_NAME: pod, POD_NAMESPACE: namespace } = env;
+  log.info('starting', { node: nodeName, pod, namespace, version: VERSION });
+  const facts = await machineFacts();
+  const stop = stopSignals();
+  try {
+    const { runKubernetesAgent } = await import('../kubernetes-agent.ts');
+    await runKubernetesAgent({
+      nodeName,
+      env,
+      settings,
+      log,
+      clock: systemClock,
+      stop: stop.signal,
+      version: VERSION,
+      preflight: () => checkMachine(facts), // what is missing belongs into the status, not into a crash loop
+    });
+  } finally {
+    stop.release();
   }
   return 0;
 }

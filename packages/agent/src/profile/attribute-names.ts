@@ -37,3 +37,8 @@ export const ATTRIBUTE = {
   // location
   frameType: 'profile.frame.type',
 } as const;
+
+/** `k8s.deployment.name`, `k8s.statefulset.name`, ...: the attribute that names a workload of a kind. */
+export function ownerAttribute(kind: string): string {
+  return `k8s.${kind.toLowerCase()}.name`;
+}

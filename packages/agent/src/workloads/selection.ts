@@ -24,6 +24,11 @@ export class Selection {
   policyOf(workload: Workload): number {
     return this.#rules.findIndex((matches) => matches(workload)) + 1;
   }
+
+  /** Indices of all rules that match, the deciding one first. */
+  matching(workload: Workload): number[] {
+    return this.#rules.flatMap((matches, index) => (matches(workload) ? [index] : []));
+  }
 }
 
 function takesEveryContainer({ allNamespaces, podSelector, containers }: NodeRule): boolean {

@@ -12,7 +12,7 @@ export interface Pod {
 }
 
 export interface Workload {
-  /** 64 hexadecimal digits, from the cgroup; undefined: a process of the host. */
+  /** From the control group; undefined: a process of the host. */
   readonly containerId: string | undefined;
   /** Undefined where the container belongs to no pod that is known. */
   readonly pod: Pod | undefined;
@@ -21,9 +21,15 @@ export interface Workload {
 
 export const HOST: Workload = { containerId: undefined, pod: undefined, containerName: undefined };
 
-/** Finds the pod of a container. */
+export interface FoundPod {
+  readonly pod: Pod;
+  /** Undefined while only the pod is known. */
+  readonly containerName: string | undefined;
+}
+
+/** Finds the pod of a container: by its id, or by the uid that the path of its control group names. */
 export interface PodDirectory {
-  find(containerId: string): { readonly pod: Pod; readonly containerName: string } | undefined;
+  find(containerId: string, podUid?: string): FoundPod | undefined;
 }
 
 /** For metrics and tables: `namespace/owner`, else the container's id, else the program. */

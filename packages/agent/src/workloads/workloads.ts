@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { parseProcCgroup } from '../metadata/container.ts';
+import { type ContainerIdentity, parseProcCgroup } from '../metadata/container.ts';
 import type { ProcessImage } from '../processes/process-image.ts';
 import { readCgroups } from '../processes/proc-fs.ts';
-import { ATTRIBUTE } from '../profile/attribute-names.ts';
+import { ATTRIBUTE, ownerAttribute } from '../profile/attribute-names.ts';
 import type { Attributes } from '../profile/attribute-table.ts';
 import { HOST, type PodDirectory, type Workload, workloadName } from './workload.ts';
 
 /** What every process belongs to, by its cgroup; remembered as long as its image is. */
 export class Workloads {
   readonly #pods: PodDirectory | undefined;
-  readonly #containerOf = new Map<number, string | undefined>();
+  readonly #containerOf = new Map<number, ContainerIdentity | undefined>();
 
   constructor(pods?: PodDirectory) {
     this.#pods = pods;
@@ -18,15 +18,16 @@ export class Workloads {
   /** A process that begins: read its cgroup. Called at fork and exec, before anything else is asked. */
   learn(tgid: number, parent: ProcessImage | undefined): void {
     const text = readCgroups(tgid);
-    // Gone already: it was where its parent was.
-    const container = text === undefined ? parent && this.#containerOf.get(parent.tgid) : parseProcCgroup(text)?.containerId;
+    // Gone already: it was where it was last seen, else where its parent was.
+    const container = text === undefined ? this.#containerOf.get((parent ?? { tgid }).tgid) : parseProcCgroup(text);
     this.#containerOf.set(tgid, container);
   }
 
   of(tgid: number): Workload {
-    const containerId = this.#containerOf.get(tgid);
-    if (containerId === undefined) return HOST;
-    const found = this.#pods?.find(containerId);
+    const container = this.#containerOf.get(tgid);
+    if (container === undefined) return HOST;
+    const { containerId, podUid } = container;
+    const found = this.#pods?.find(containerId, podUid);
     return { containerId, pod: found?.pod, containerName: found?.containerName };
   }
 
@@ -52,7 +53,7 @@ export class Workloads {
       [ATTRIBUTE.namespaceName]: pod?.namespace,
       [ATTRIBUTE.podName]: pod?.name,
       [ATTRIBUTE.podUid]: pod?.uid,
-      ...(owner ? { [`k8s.${owner.kind.toLowerCase()}.name`]: owner.name } : {}),
+      ...(owner ? { [ownerAttribute(owner.kind)]: owner.name } : {}),
       [ATTRIBUTE.serviceName]: owner?.name ?? pod?.name,
     };
   }
