@@ -136,9 +136,9 @@ static __always_inline bool read_register(struct walk *w, __u32 reg, __u64 *valu
 			return false;
 		if (at)
 			return read_word(w, at, value);
-	} else if (!w->exact) {
-		return false; /* caller-saved: known only where the frame was interrupted */
 	}
+	/* Caller-saved ones too, in outer frames: a CFA that depends on one at a call (OpenSSL's AES-GCM: rax) is that of
+	 * assembly whose callees are known to keep it. */
 	*value = w->regs[reg & (REG_COUNT - 1)];
 	return true;
 }
