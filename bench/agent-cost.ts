@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startGrpcReceiver } from '../packages/agent/src/export/otlp-receiver.ts';
-import { startRecursion } from './walk.ts';
 import type { Table } from './table.ts';
+import { startRecursion } from './walk.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -22,7 +22,8 @@ export async function startBundledAgent(frequency: number, endpoint: string): Pr
   const { status, stderr } = spawnSync(process.execPath, ['scripts/bundle.ts'], { cwd: root, encoding: 'utf8' });
   if (status !== 0) throw new Error(`bundling failed:\n${stderr}`);
   cpSync(join(root, 'dist/agent'), folder, { recursive: true });
-  for (const file of ['addon.node', 'profiler.bpf.o']) cpSync(join(root, 'packages/bpf/build', file), join(folder, file));
+  for (const file of ['addon.node', 'profiler.bpf.o'])
+    cpSync(join(root, 'packages/bpf/build', file), join(folder, file));
   const config = join(folder, 'node.yaml');
   writeFileSync(
     config,

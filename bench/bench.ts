@@ -25,9 +25,14 @@ const cases: Readonly<Record<string, (brief: boolean) => Promise<Table>>> = {
 
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const unknown = [...wanted.filter((name) => !(name in cases)), ...flags.filter((flag) => !['--brief', '--write'].includes(flag))];
+const unknown = [
+  ...wanted.filter((name) => !(name in cases)),
+  ...flags.filter((flag) => !['--brief', '--write'].includes(flag)),
+];
 if (unknown.length > 0) {
-  console.error(`bench: unknown: ${unknown.join(', ')}; cases are ${Object.keys(cases).join(', ')}, flags --brief and --write`);
+  console.error(
+    `bench: unknown: ${unknown.join(', ')}; cases are ${Object.keys(cases).join(', ')}, flags --brief and --write`,
+  );
   process.exit(2);
 }
 const brief = flags.includes('--brief');

@@ -3,8 +3,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { silentLogger } from '../packages/agent/src/log.ts';
 import { Profiler } from '../packages/agent/src/profiler.ts';
-import { startRecursion } from './walk.ts';
 import type { Table } from './table.ts';
+import { startRecursion } from './walk.ts';
 
 export async function benchDrain(brief: boolean): Promise<Table> {
   const rows: string[][] = [];
@@ -52,6 +52,8 @@ export async function benchDrain(brief: boolean): Promise<Table> {
     command: 'make bench (case drain)',
     head: ['frequency', 'fired a second', 'counted a second', 'lost', 'CPU of the agent per sample'],
     rows,
-    notes: ['What fired and was not counted had no walk to report: it was of kernel threads, or decided by another counter.'],
+    notes: [
+      'What fired and was not counted had no walk to report: it was of kernel threads, or decided by another counter.',
+    ],
   };
 }

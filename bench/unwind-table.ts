@@ -53,6 +53,8 @@ export async function benchUnwindTable(brief: boolean): Promise<Table> {
     command: 'make bench (case unwind-table)',
     head: ['file', 'rows', 'in the kernel', 'time, median', 'peak above an idle process'],
     rows,
-    notes: ['The first build of a process, before its code is optimized: what a new file costs an agent that has just started.'],
+    notes: [
+      'The first build of a process, before its code is optimized: what a new file costs an agent that has just started.',
+    ],
   };
 }

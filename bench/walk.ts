@@ -20,7 +20,9 @@ export interface WalkFigure {
 export type WalkStrategy = 'tailCall' | 'loop';
 
 /** Starts the recursion of a depth on each CPU. */
-export async function startRecursion(depth: number): Promise<{ stop(): Promise<void>; readonly pids: readonly number[] }> {
+export async function startRecursion(
+  depth: number,
+): Promise<{ stop(): Promise<void>; readonly pids: readonly number[] }> {
   const recipe = recipes.find(({ name }) => name === 'recursion');
   if (!recipe) throw new Error('there is no fixture recursion');
   const directory = (await buildFixtures([recipe])).get('recursion');

@@ -94,7 +94,11 @@ async function startPrograms(): Promise<void> {
     };
     note();
     watchers.push(note);
-    rows.push({ name: program.name, about: program.about, is: ({ pid, program: name }) => pids.has(pid) || name === program.comm });
+    rows.push({
+      name: program.name,
+      about: program.about,
+      is: ({ pid, program: name }) => pids.has(pid) || name === program.comm,
+    });
     console.log(`  ${program.name}: ${program.about}`);
   }
 }
@@ -116,7 +120,9 @@ async function startAgent(): Promise<string> {
     ].join('\n'),
   );
   console.log(bold('Starting the agent'));
-  const child = spawn(join(root, 'bin/plumbline'), ['agent', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(join(root, 'bin/plumbline'), ['agent', '--config', config], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   agent = child;
   let log = '';
   let address: string | undefined;
@@ -162,18 +168,29 @@ function print(stacks: readonly ReceivedStack[]): void {
   });
   const widths = head.map((title, column) => Math.max(title.length, ...table.map((row) => row[column].length)));
   const line = (row: readonly string[], paint = (text: string, _column: number) => text) =>
-    row.map((cell, column) => paint(column === 0 || column === 5 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]), column)).join('  ');
+    row
+      .map((cell, column) =>
+        paint(column === 0 || column === 5 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]), column),
+      )
+      .join('  ');
   console.log(`\n${line(head, bold)}`);
   for (const row of table)
-    console.log(line(row, (text, column) => (column === 3 && !/^\s*(0\.0 %|-)$/.test(text) ? red(text) : column === 4 ? green(text) : text)));
+    console.log(
+      line(row, (text, column) =>
+        column === 3 && !/^\s*(0\.0 %|-)$/.test(text) ? red(text) : column === 4 ? green(text) : text,
+      ),
+    );
   const user = stacks.filter(({ outcome }) => outcome !== 'kernel_only');
   const total = user.reduce((sum, { count }) => sum + count, 0);
   const cut = user.filter(({ outcome }) => outcome === 'truncated').reduce((sum, { count }) => sum + count, 0);
-  console.log(`\nWhole machine: ${total} user samples received, truncated ratio ${((100 * cut) / Math.max(1, total)).toFixed(2)} %.`);
+  console.log(
+    `\nWhole machine: ${total} user samples received, truncated ratio ${((100 * cut) / Math.max(1, total)).toFixed(2)} %.`,
+  );
   const reasons = new Map<string, number>();
   for (const { outcome, reason, count } of user)
     if (outcome === 'truncated') reasons.set(reason, (reasons.get(reason) ?? 0) + count);
-  for (const [reason, count] of [...reasons].sort((a, b) => b[1] - a[1])) console.log(`  ${`${count}`.padStart(6)} ${reason}`);
+  for (const [reason, count] of [...reasons].sort((a, b) => b[1] - a[1]))
+    console.log(`  ${`${count}`.padStart(6)} ${reason}`);
 }
 
 async function finish(address: string, stacks: readonly ReceivedStack[]): Promise<void> {

@@ -61,9 +61,13 @@ function anyValue(value: Message): string {
 export function receivedStacks(request: Message): ReceivedStack[] {
   const dictionary = first(request, 2);
   const strings = all(dictionary, 5).map(text);
-  const attributes = all(dictionary, 6).map((entry) => [strings[integer(entry, 1)], anyValue(first(entry, 2))] as const);
+  const attributes = all(dictionary, 6).map(
+    (entry) => [strings[integer(entry, 1)], anyValue(first(entry, 2))] as const,
+  );
   const isUser = all(dictionary, 2).map((location) => {
-    const type = integers(location, 4).map((index) => attributes[index]).find(([key]) => key === 'profile.frame.type')?.[1];
+    const type = integers(location, 4)
+      .map((index) => attributes[index])
+      .find(([key]) => key === 'profile.frame.type')?.[1];
     // Only the kernel's frames and the mark have another type or none.
     return type !== undefined && type !== 'kernel';
   });

@@ -3,7 +3,7 @@
  * Bundles the agent and the operator for production: dist/agent/{plumbline,table-worker,symbol-worker}.mjs, dist/operator/operator.mjs.
  * The addon and the BPF objects are not part of it; they lie beside it in the image (packages/bpf/build).
  *
- *   node scripts/bundle.ts
+ *   node scripts/bundle.ts [FOLDER]     default: dist
  */
 import { mkdirSync, statSync } from 'node:fs';
 import { build } from 'esbuild';
@@ -36,9 +36,10 @@ async function bundle(outdir: string, entryPoints: Record<string, string>): Prom
   }
 }
 
-await bundle('dist/agent', {
+const folder = process.argv[2] ?? 'dist';
+await bundle(`${folder}/agent`, {
   plumbline: 'packages/agent/src/main.ts',
   'table-worker': 'packages/agent/src/processes/table-worker.ts',
   'symbol-worker': 'packages/agent/src/symbols/symbol-worker.ts',
 });
-await bundle('dist/operator', { operator: 'packages/operator/src/main.ts' });
+await bundle(`${folder}/operator`, { operator: 'packages/operator/src/main.ts' });

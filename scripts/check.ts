@@ -25,7 +25,9 @@ const checks: readonly (readonly [name: string, command: string, args: readonly 
   ['types', 'node_modules/.bin/tsc', ['-p', '.', '--noEmit']],
   ['types of the page', 'node_modules/.bin/tsc', ['-p', 'packages/agent/src/export/flame-graph/browser', '--noEmit']],
   ['import rules', node, ['scripts/check-imports.ts']],
-  ...generators.map((script) => [script.replace(/^(packages\/)?/, ''), node, [script, ...(fix ? [] : ['--check'])]] as const),
+  ...generators.map(
+    (script) => [script.replace(/^(packages\/)?/, ''), node, [script, ...(fix ? [] : ['--check'])]] as const,
+  ),
 ];
 
 let failed = 0;

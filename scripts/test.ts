@@ -42,9 +42,7 @@ const suites: readonly Suite[] = [
   {
     name: 'truth',
     about: 'recorded stacks against programs that know their own, and against other unwinders',
-    files: [
-      ...globSync('e2e/{fixtures,programs,truth,completeness,recovery,strategies}/**/*.test.ts'),
-    ],
+    files: [...globSync('e2e/{fixtures,programs,truth,completeness,recovery,strategies}/**/*.test.ts')],
     concurrency: 1,
     minutes: 12,
   },
@@ -58,7 +56,11 @@ const suites: readonly Suite[] = [
   {
     name: 'operator',
     about: 'the operator and the chart on a real API server',
-    files: [...globSync('packages/operator/test/**/*.test.ts'), ...globSync('packages/kube/test/**/*.test.ts'), ...globSync('e2e/chart/**/*.test.ts')],
+    files: [
+      ...globSync('packages/operator/test/**/*.test.ts'),
+      ...globSync('packages/kube/test/**/*.test.ts'),
+      ...globSync('e2e/chart/**/*.test.ts'),
+    ],
     needs: [
       ['scripts/setup.sh', 'cluster'],
       [node, 'e2e/cluster/tools.ts'],
@@ -124,7 +126,9 @@ for (const suite of suites) {
 
 console.log(`\nTime: ${times.join(', ')}`);
 if (failures.length > 0) console.log(`\nFailed:\n${failures.map((line) => `  ${line}`).join('\n')}`);
-console.log(`${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`);
+console.log(
+  `${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`,
+);
 process.exit(totals.failed === 0 ? 0 : 1);
 
 function note(name: string, begun: number): void {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The destinations that a configuration names, and which rules' samples each receives. */
 import { mkdirSync } from 'node:fs';
-import { parseDuration, type NodeProfilingSpec } from '@plumbline/api';
+import { type NodeProfilingSpec, parseDuration } from '@plumbline/api';
 import type { ResolvedSettings } from './config/agent-settings.ts';
 import type { Exporter } from './export/exporter.ts';
-import { resolveOtlpTarget } from './export/otlp-target.ts';
 import { OtlpSender } from './export/otlp-sender.ts';
+import { resolveOtlpTarget } from './export/otlp-target.ts';
 import { PprofDirectory } from './export/pprof-directory.ts';
 import type { Logger } from './log.ts';
 
@@ -68,10 +68,7 @@ export class Destinations {
   async #create({ name, otlp, pprof }: NodeProfilingSpec['exports'][number]): Promise<OtlpSender | PprofDirectory> {
     const log = this.#log.child({ component: 'export', export: name });
     if (pprof) return new PprofDirectory({ ...pprof, log });
-    const target = resolveOtlpTarget(
-      otlp ? { ...otlp, timeoutMs: parseDuration(otlp.timeout) } : {},
-      process.env,
-    );
+    const target = resolveOtlpTarget(otlp ? { ...otlp, timeoutMs: parseDuration(otlp.timeout) } : {}, process.env);
     if (!target) throw new Error(`export ${name} has no endpoint`);
     const directory = `${this.#settings.spoolDirectory}/${name}`;
     let spool: { directory: string; maxBytes: number } | undefined;

@@ -15,7 +15,7 @@ import { ATTRIBUTE } from './profile/attribute-names.ts';
 import type { AttributeSetHandle, Attributes } from './profile/attribute-table.ts';
 import type { FrameHandle, FrameKind } from './profile/frame-table.ts';
 import { type MappingHandle, NO_MAPPING } from './profile/mapping-table.ts';
-import { type FrameLine, Profile } from './profile/profile.ts';
+import type { FrameLine, Profile } from './profile/profile.ts';
 import type { Recovery } from './recovery/recovery.ts';
 import { Aggregator, type StackCount } from './samples/aggregate.ts';
 import { decodeRecord, EXACT, outcomeNames, reasonNames, type SampleHead, type Stack } from './samples/decode.ts';
@@ -137,7 +137,8 @@ export class Pipeline {
     }
     await symbolizer.prepare(executables, images);
     const frames = new ProfileFrames(profile, symbolizer);
-    for (const count of counts) this.#addStack(profile, frames, count, processes.image(count.stack.tgid, count.stack.generation), options);
+    for (const count of counts)
+      this.#addStack(profile, frames, count, processes.image(count.stack.tgid, count.stack.generation), options);
   }
 
   #addStack(

@@ -13,7 +13,10 @@ export function rawStacks(
   symbolizer: FrameSymbolizer,
 ): RawStack[] {
   const user = Array.from(stack.user, (_, index) => rawFrame(stack, index, image, symbolizer));
-  const kernel = Array.from(stack.kernel, (address) => ({ address, name: symbolizer.inKernel(address).lines[0]?.name }));
+  const kernel = Array.from(stack.kernel, (address) => ({
+    address,
+    name: symbolizer.inKernel(address).lines[0]?.name,
+  }));
   return [...threads].map(([tid, { comm, count }]) => ({
     pid: stack.tgid,
     tid,

@@ -3,8 +3,8 @@
 import { systemClock } from './clock.ts';
 import { AgentError } from './errors.ts';
 import { silentLogger } from './log.ts';
-import { type FoundMismatch, reportMismatches } from './mismatch-report.ts';
 import { readProcessIdentity } from './metadata/process-identity.ts';
+import { type FoundMismatch, reportMismatches } from './mismatch-report.ts';
 import type { Executable } from './processes/executable.ts';
 import { listDescendants } from './processes/proc-fs.ts';
 import type { ProcessImage } from './processes/process-image.ts';

@@ -9,9 +9,15 @@ const SAMPLE = structs.sample.offsets;
 const EVENT = structs.process_event.offsets;
 
 /** Names of the reasons by number. */
-export const reasonNames: readonly (string | undefined)[] = Array.from({ length: limits.REASON_MAX }, (_, number) => reasons.find((reason) => reason.number === number)?.name);
+export const reasonNames: readonly (string | undefined)[] = Array.from(
+  { length: limits.REASON_MAX },
+  (_, number) => reasons.find((reason) => reason.number === number)?.name,
+);
 /** Names of the outcomes by the number of the reason. */
-export const outcomeNames: readonly (string | undefined)[] = Array.from({ length: limits.REASON_MAX }, (_, number) => reasons.find((reason) => reason.number === number)?.outcome);
+export const outcomeNames: readonly (string | undefined)[] = Array.from(
+  { length: limits.REASON_MAX },
+  (_, number) => reasons.find((reason) => reason.number === number)?.outcome,
+);
 
 /** Bits of `Stack.userFlags`. */
 export const EXACT = 1;

@@ -13,6 +13,7 @@ export function stackKey(stack: Omit<Stack, 'key'>): number {
   };
   mix(stack.reason, stack.policy);
   for (const address of stack.kernel) mix(Number(address & 0xffffffffn), Number(address >> 32n));
-  for (let i = 0; i < stack.user.length; i++) mix(stack.user[i] >>> 0, stack.user[i] / 2 ** 32 + stack.userFlags[i] * 2 ** 26);
+  for (let i = 0; i < stack.user.length; i++)
+    mix(stack.user[i] >>> 0, stack.user[i] / 2 ** 32 + stack.userFlags[i] * 2 ** 26);
   return (b & 0x1f_ffff) * 2 ** 32 + (a >>> 0);
 }

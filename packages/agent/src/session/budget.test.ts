@@ -24,7 +24,10 @@ test('the frequency comes back step by step when there is room', () => {
   for (let i = 0; i < 60; i++) rises.push(budget.observe(0.0001));
   const lowest = rises.indexOf(Math.min(...rises));
   const after = rises.slice(lowest);
-  assert.deepEqual(after.toSorted((a, b) => a - b), after);
+  assert.deepEqual(
+    after.toSorted((a, b) => a - b),
+    after,
+  );
   assert.equal(rises.at(-1), 19);
 });
 
@@ -36,12 +39,16 @@ test('a budget that only reports changes nothing', () => {
 
 test('whatever is observed, the frequency stays between 1 and what was asked for', () => {
   fc.assert(
-    fc.property(fc.array(fc.double({ min: 0, max: 2, noNaN: true })), fc.integer({ min: 1, max: 997 }), (ratios, hz) => {
-      const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: hz });
-      for (const ratio of ratios) {
-        const now = budget.observe(ratio);
-        assert.ok(Number.isInteger(now) && now >= 1 && now <= hz, `${now}`);
-      }
-    }),
+    fc.property(
+      fc.array(fc.double({ min: 0, max: 2, noNaN: true })),
+      fc.integer({ min: 1, max: 997 }),
+      (ratios, hz) => {
+        const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: hz });
+        for (const ratio of ratios) {
+          const now = budget.observe(ratio);
+          assert.ok(Number.isInteger(now) && now >= 1 && now <= hz, `${now}`);
+        }
+      },
+    ),
   );
 });

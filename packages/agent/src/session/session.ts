@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The programs in the kernel: opened, configured, loaded, attached, and read. */
+
+import { readFileSync } from 'node:fs';
 import {
   BpfError,
   type BpfLink,
@@ -14,7 +16,6 @@ import {
   reasons,
   structs,
 } from '@plumbline/bpf';
-import { readFileSync } from 'node:fs';
 import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
 import { STRATEGIES, type StrategyProgram } from './strategy.ts';
 import { Tables } from './tables.ts';
@@ -238,14 +239,16 @@ function loadObject(strategy: StrategyProgram, framesPerProgram: number, options
     for (const { programs } of STRATEGIES)
       for (const program of programs) object.setAutoload(program, strategy.programs.includes(program));
     object.setMaxEntries('events', options.ringBytes ?? 8 << 20);
-    object.setMaxEntries('walks', Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1);
+    object.setMaxEntries(
+      'walks',
+      Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1,
+    );
     object.setRodata({
       has_task_pt_regs: hasTaskPtRegs(),
       ...(framesPerProgram > 0 ? { frames_per_program: framesPerProgram } : {}),
     });
     object.load();
-    if (strategy.name === 'tailCall')
-      object.map('tail_calls').update(0, object.program('walk_tail_call'));
+    if (strategy.name === 'tailCall') object.map('tail_calls').update(0, object.program('walk_tail_call'));
     object.setGlobal('default_policy', options.defaultPolicy);
     return object;
   } catch (error) {

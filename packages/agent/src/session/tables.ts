@@ -6,7 +6,7 @@
  * entry, which is replaced as a whole, is pointed at them; freed room is used again only after a grace time that no
  * walk outlasts.
  */
-import { type BpfMap, type BpfObject, limits, enums, structs } from '@plumbline/bpf';
+import { type BpfMap, type BpfObject, enums, limits, structs } from '@plumbline/bpf';
 import type { FileIdentity } from '../processes/executables.ts';
 import type { KernelMapping, KernelMappingKind } from '../processes/kernel-mappings.ts';
 import type { UnwindSegment } from '../unwind-table/encode.ts';
