@@ -16,8 +16,9 @@
 /* What may lie below rsp and still be in use: System V ABI, AMD64 supplement, 3.2.2. */
 #define RED_ZONE 128
 
-#define SPILL_SMALL (4 << 10)
-#define SPILL_MEDIUM (16 << 10)
+/* A reservation's size is a constant: the smallest of these and MAX_SPILL that holds the stack. */
+#define SMALL_SPILL (4 << 10)
+#define MEDIUM_SPILL (16 << 10)
 
 /* Has the process spilled less than its policy allows? If so, this one is counted. */
 static __always_inline bool within_rate(const struct walk *w)
@@ -77,22 +78,41 @@ __noinline int describe_spill(__u32 cpu, int reason, __u32 frame)
 	return 1;
 }
 
-/* Sends what describe_spill wrote with length bytes of stack from start, in a record with room for size. 0: sent; else which counter to raise. */
+/*
+ * Sends what describe_spill wrote with length bytes of stack from start, in a record with room for size. Where a page is not
+ * there, with what lies before it. 0: sent; else which counter to raise.
+ */
 #define SPILL_REFUSED 1
 #define SPILL_UNREAD 2
 static __always_inline int send_spill(struct walk *w, __u64 start, __u64 length, const __u32 size)
 {
 	struct spill *s = bpf_ringbuf_reserve(&events, sizeof(*s) + size, 0);
+	__u64 done = 0;
 
 	if (!s)
 		return SPILL_REFUSED;
 	__builtin_memcpy(s, w->window, sizeof(*s));
-	s->start = start;
-	s->length = length;
-	if (length > size || bpf_probe_read_user(s + 1, length, (void *)start)) {
+	if (length > size)
+		length = size;
+	if (bpf_probe_read_user(s + 1, length, (void *)start) == 0) {
+		done = length;
+	} else {
+		for (int page = 0; page <= size / PAGE_SIZE; page++) {
+			__u64 part = PAGE_SIZE - ((start + done) & (PAGE_SIZE - 1));
+
+			if (done + part > length || part > PAGE_SIZE || done > size - PAGE_SIZE)
+				break;
+			if (bpf_probe_read_user((void *)(s + 1) + done, part, (void *)(start + done)))
+				break;
+			done += part;
+		}
+	}
+	if (done == 0) {
 		bpf_ringbuf_discard(s, BPF_RB_NO_WAKEUP);
 		return SPILL_UNREAD;
 	}
+	s->start = start;
+	s->length = done;
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 	return 0;
 }
@@ -108,37 +128,14 @@ __noinline int send_medium_spill(__u32 cpu, __u64 start, __u64 length)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 
-	return w ? send_spill(w, start, length, SPILL_MEDIUM) : SPILL_UNREAD;
+	return w ? send_spill(w, start, length, MEDIUM_SPILL) : SPILL_UNREAD;
 }
 
 __noinline int send_small_spill(__u32 cpu, __u64 start, __u64 length)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 
-	return w ? send_spill(w, start, length, SPILL_SMALL) : SPILL_UNREAD;
-}
-
-/* As much of the stack as there is; if a page of it is not there, what lies before, by and by less. */
-static __always_inline int send_readable(__u32 cpu, __u64 start, __u64 length)
-{
-	int result = SPILL_UNREAD;
-
-	if (length > MAX_SPILL)
-		length = MAX_SPILL;
-	if (length > SPILL_MEDIUM)
-		result = send_large_spill(cpu, start, length);
-	if (length > SPILL_MEDIUM)
-		length = SPILL_MEDIUM;
-	if (result == SPILL_UNREAD && length > SPILL_SMALL)
-		result = send_medium_spill(cpu, start, length);
-	if (length > SPILL_SMALL)
-		length = SPILL_SMALL;
-	if (result == SPILL_UNREAD)
-		result = send_small_spill(cpu, start, length);
-	__u64 left = PAGE_SIZE - (start & (PAGE_SIZE - 1));
-	if (result == SPILL_UNREAD && left < length)
-		result = send_small_spill(cpu, start, left);
-	return result;
+	return w ? send_spill(w, start, length, SMALL_SPILL) : SPILL_UNREAD;
 }
 
 /* Spills the frame that the walk has reached; reason -1: at its leaf, to verify it. Returns whether it was sent. */
@@ -180,8 +177,13 @@ __noinline int spill(__u32 cpu, int reason)
 		c->spills_unread++;
 		return 0;
 	}
-	length = BPF_CORE_READ(vma, vm_end) - w->sp;
-	result = send_readable(cpu, w->sp - below, length + below);
+	length = BPF_CORE_READ(vma, vm_end) - w->sp + below;
+	if (length <= SMALL_SPILL)
+		result = send_small_spill(cpu, w->sp - below, length);
+	else if (length <= MEDIUM_SPILL)
+		result = send_medium_spill(cpu, w->sp - below, length);
+	else
+		result = send_large_spill(cpu, w->sp - below, length);
 	w->window_length = 0;
 	if (result == 0)
 		c->spills_sent++;
