@@ -172,7 +172,8 @@ export function compareWithUnwinder(
   for (let i = 0; i < Math.min(stack.length, frames.length); i++) {
     if (stack[i].address !== frames[i].address) {
       const [mine, theirs] = [stack[i], frames[i]];
-      return `frame ${i}: 0x${mine.address.toString(16)} (${mine.names[0] ?? '?'}) instead of 0x${theirs.address.toString(16)} (${theirs.name ?? '?'})`;
+      const inside = i > 0 ? `, outside 0x${stack[i - 1].address.toString(16)} (${stack[i - 1].names[0] ?? '?'})` : '';
+      return `frame ${i}: 0x${mine.address.toString(16)} (${mine.names[0] ?? '?'}) instead of 0x${theirs.address.toString(16)} (${theirs.name ?? '?'})${inside}`;
     }
   }
   const isReferenceWhole = reference.gaveUp === undefined;

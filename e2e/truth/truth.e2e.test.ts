@@ -1,158 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * Every fixture, at every depth, by every strategy: what the profiler recorded against what the program says of itself, frame
- * by frame. A stack is whole and right, or it is cut, says why, and is right as far as it goes.
- */
-import assert from 'node:assert/strict';
+/** Every fixture, at every depth, by every strategy: what the profiler recorded against what the program says of itself. */
 import { after, before, describe, it } from 'node:test';
 import { buildFixtures } from '../fixtures/build.ts';
-import { type Recipe, recipes } from '../fixtures/recipes.ts';
-import { type RunningFixture, type StackTruth, startFixture } from '../fixtures/start.ts';
-import { compareWithTruth, type JudgedFrame, plainName } from './compare.ts';
-import { placeOf } from './fixture-place.ts';
-import { type ExecutableMapping, executableMappings } from './mappings.ts';
-import { type RecordedStack, recordRaw, type Strategy } from './recording.ts';
+import { recipes } from '../fixtures/recipes.ts';
+import { judge } from './judge.ts';
+import { type Case, type Observed, observe } from './observe.ts';
 
 /** Fixtures that run side by side in one recording: enough to share its start, few enough to get their turns on a processor. */
 const BATCH = 60;
 const SECONDS = 3;
 const FREQUENCY = 499;
-/** Wanted of each fixture; they take turns, and other processes run too. */
-const FEWEST_SAMPLES = 1;
-
-interface Case {
-  readonly recipe: Recipe;
-  readonly depth: number;
-}
-
-interface Observed {
-  readonly fixture: RunningFixture;
-  readonly mappings: ReadonlyMap<number, readonly ExecutableMapping[]>;
-  readonly stacks: readonly RecordedStack[];
-}
 
 const cases: Case[] = recipes.flatMap((recipe) => recipe.depths.map((depth) => ({ recipe, depth })));
-
-function signal(fixtures: readonly RunningFixture[], name: NodeJS.Signals): void {
-  for (const { pid, recipe, depth, stacks } of fixtures) {
-    for (const each of new Set([pid, ...stacks.map((stack) => stack.pid)])) {
-      try {
-        process.kill(each, name);
-      } catch (error) {
-        throw new Error(`${recipe.name}, depth ${depth} ended meanwhile`, { cause: error });
-      }
-    }
-  }
-}
-
-/** Starts a batch, holds it still while the profiler prepares, and lets it run while it is recorded. */
-async function observe(
-  batch: readonly Case[],
-  directories: ReadonlyMap<string, string>,
-  strategy: Strategy,
-): Promise<Observed[]> {
-  const fixtures: RunningFixture[] = [];
-  try {
-    for (const { recipe, depth } of batch) {
-      const fixture = await startFixture(recipe, directories.get(recipe.name)!, depth);
-      fixtures.push(fixture);
-      signal([fixture], 'SIGSTOP');
-    }
-    const { stacks } = await recordRaw({
-      strategy,
-      seconds: SECONDS,
-      frequency: FREQUENCY,
-      whileRecording: async () => {
-        signal(fixtures, 'SIGCONT');
-        await Promise.all(fixtures.filter(({ recipe }) => recipe.trigger).map((fixture) => fixture.trigger()));
-      },
-      afterRecording: () => signal(fixtures, 'SIGSTOP'),
-      keep: ({ pid }) =>
-        fixtures.some((fixture) => fixture.pid === pid || fixture.stacks.some((truth) => truth.pid === pid)),
-    });
-    return fixtures.map((fixture) => {
-      const pids = new Set([fixture.pid, ...fixture.stacks.map((truth) => truth.pid)]);
-      const mappings = new Map(Array.from(pids, (pid) => [pid, executableMappings(pid)]));
-      return { fixture, mappings, stacks: stacks.filter(({ pid }) => pids.has(pid)) };
-    });
-  } finally {
-    await Promise.all(fixtures.map((fixture) => fixture.stop()));
-  }
-}
-
-const hex = (value: bigint | undefined) => (value === undefined ? '?' : `0x${value.toString(16)}`);
-
-/** Judges names by the program's symbols where it is the program's own code, and the profiler's name by the same. */
-function judgedFrames({ fixture, mappings }: Observed, stack: RecordedStack): JudgedFrame[] {
-  const isStripped = fixture.symbols.endsWith('.symbols');
-  return stack.user.map(({ address, exact, name, fileAddress }, i) => {
-    const place = placeOf(fixture, mappings.get(stack.pid) ?? [], address, exact);
-    if (place.names === undefined) return { address, names: name === undefined ? [] : [name], mapping: place.mapping };
-    if (place.fileAddress !== undefined && fileAddress !== undefined) {
-      assert.equal(hex(fileAddress), hex(place.fileAddress), `frame ${i}: its address in the file`);
-    }
-    if (!isStripped && place.names.length > 0) {
-      const isRight = place.names.some((own) => plainName(own) === plainName(name ?? ''));
-      assert.ok(isRight, `frame ${i}, ${hex(address)}: named ${name} instead of ${place.names.join(' or ')}`);
-    }
-    return { address, names: place.names, mapping: place.mapping };
-  });
-}
-
-function assertOutcome(stack: RecordedStack, frames: readonly JudgedFrame[], recipe: Recipe, strategy: Strategy): void {
-  const { outcome, reason, failingPc } = stack;
-  const { expect } = recipe;
-  const description = `${outcome} (${reason}) after ${frames.length} frames, last ${frames.at(-1)?.names[0]}, at ${hex(failingPc)}`;
-  if (outcome === 'complete' || outcome === 'recovered') {
-    assert.match(reason, outcome === 'complete' ? /^root_/ : /^recovered$/);
-    assert.notEqual(expect.outcome, 'truncated', description);
-    return;
-  }
-  assert.equal(outcome, 'truncated', description);
-  if (strategy === 'tailCall' && reason === 'tail_call_limit') return;
-  assert.ok(expect.outcome !== 'complete' && expect.reasons.includes(reason), description);
-  if (expect.outcome === 'truncated') assert.ok(frames.length <= 1, description);
-}
-
-/** The account that a stack has to agree with; a goroutine's is the one of all that fits best. */
-function wrongFrames(
-  stack: RecordedStack,
-  frames: readonly JudgedFrame[],
-  truths: readonly StackTruth[],
-  recipe: Recipe,
-): string | undefined {
-  const isWhole = stack.outcome !== 'truncated';
-  const ofThread = truths.filter(({ pid, tid }) => pid === stack.pid && (tid === 0 || tid === stack.tid));
-  const problems = ofThread.map((truth) => {
-    // A goroutine's thread runs other things too, and so does a program on its way to the leaf: they only have to reach a root.
-    const mayBeElsewhere = truth.tid === 0 || recipe.trigger === true;
-    const isOther = mayBeElsewhere && !frames.some(({ names }) => names.includes(truth.names[0]!));
-    return isOther ? undefined : compareWithTruth(frames, isWhole, truth, recipe);
-  });
-  return problems.length === 0 || problems.includes(undefined) ? undefined : problems[0];
-}
-
-function check(observed: Observed, strategy: Strategy): string {
-  const { fixture, stacks } = observed;
-  const samples = stacks.reduce((sum, { count }) => sum + count, 0);
-  assert.ok(samples >= FEWEST_SAMPLES, 'no sample');
-  let whole = 0;
-  for (const stack of stacks.filter(({ outcome }) => outcome !== 'kernel_only')) {
-    const frames = judgedFrames(observed, stack);
-    const wrong = wrongFrames(stack, frames, fixture.stacks, fixture.recipe);
-    const shown = frames
-      .slice(0, 8)
-      .map(({ address, names }) => `${hex(address)} ${names[0] ?? '?'}`)
-      .join(' < ');
-    assert.equal(wrong, undefined, `${wrong} [${stack.outcome}, ${stack.reason}; ${frames.length} frames: ${shown}]`);
-    assertOutcome(stack, frames, fixture.recipe, strategy);
-    if (stack.outcome !== 'truncated') whole += stack.count;
-  }
-  if (fixture.recipe.expect.outcome === 'settling' && strategy === 'loop') {
-    assert.ok(whole * 2 >= samples, `${whole} of ${samples} samples whole`);
-  }
-  return `${samples} samples, ${stacks.length} stacks`;
-}
 
 for (const strategy of ['tailCall', 'loop'] as const) {
   describe(`fixtures, ${strategy}`, { timeout: 600_000 }, () => {
@@ -160,15 +19,15 @@ for (const strategy of ['tailCall', 'loop'] as const) {
     before(async () => {
       const directories = await buildFixtures();
       for (let first = 0; first < cases.length; first += BATCH) {
-        for (const one of await observe(cases.slice(first, first + BATCH), directories, strategy)) {
-          observed.set(`${one.fixture.recipe.name} ${one.fixture.depth}`, one);
-        }
+        const options = { strategy, seconds: SECONDS, frequency: FREQUENCY };
+        const batch = await observe(cases.slice(first, first + BATCH), directories, options);
+        for (const one of batch.observed) observed.set(`${one.fixture.recipe.name} ${one.fixture.depth}`, one);
       }
     });
     after(() => observed.clear());
     for (const { recipe, depth } of cases) {
       it(`${recipe.name}, depth ${depth}: ${recipe.about}`, (t) => {
-        t.diagnostic(check(observed.get(`${recipe.name} ${depth}`)!, strategy));
+        t.diagnostic(judge(observed.get(`${recipe.name} ${depth}`)!, strategy));
       });
     }
   });
