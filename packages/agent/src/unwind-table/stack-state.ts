@@ -330,6 +330,8 @@ export class StackStates {
       kind = RULE_RA_REGISTER;
       aux = current[RETURN_REGISTER] - 1;
       raOffset = 0;
+    } else if (this.calleesPop && current[REG_RBP] !== UNKNOWN) {
+      base = REG_RBP; // how much its callees have popped is not to matter
     } else if (rsp === UNKNOWN || rsp > -8) {
       if (rsp !== UNKNOWN) return -1; // the return address is gone
       base = BASES.find((register) => current[register] !== UNKNOWN) ?? -1;
