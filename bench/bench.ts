@@ -7,14 +7,13 @@
  * Cases: walk, unwind-table, drain, agent. `--brief` takes minutes less and says less; `--write` puts the tables into
  * docs/performance.md, each in the place of its title.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { benchAgentCost } from './agent-cost.ts';
 import { benchDrain } from './drain.ts';
 import { machine } from './machine.ts';
-import { asMarkdown, asText, type Table } from './table.ts';
+import { asText, type Table } from './table.ts';
 import { benchUnwindTable } from './unwind-table.ts';
 import { benchWalk } from './walk.ts';
+import { writeTable } from './write-table.ts';
 
 const cases: Readonly<Record<string, (brief: boolean) => Promise<Table>>> = {
   walk: benchWalk,
@@ -42,17 +41,6 @@ for (const [name, measure] of Object.entries(cases)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   const table = await measure(brief);
   console.log(asText(table));
-  if (flags.includes('--write')) write(table);
+  if (flags.includes('--write')) writeTable(table, what);
 }
 process.exit(0);
-
-function write(table: Table): void {
-  const path = join(import.meta.dirname, '../docs/performance.md');
-  const text = existsSync(path) ? readFileSync(path, 'utf8') : '# Performance\n';
-  const section = `${asMarkdown(table)}*${what}.*\n`;
-  const start = text.indexOf(`## ${table.title}\n`);
-  const next = start < 0 ? -1 : text.indexOf('\n## ', start + 1);
-  const before = start < 0 ? `${text.trimEnd()}\n\n` : text.slice(0, start);
-  const after = next < 0 ? '' : text.slice(next);
-  writeFileSync(path, `${before}${section}${after}`);
-}
