@@ -219,7 +219,8 @@ struct spill {
 	__u32 max_frames; /* of the sample */
 	__u32 length; /* bytes of stack; the record may be longer */
 	__u64 pc;
-	__u64 start; /* address of the first of them */
+	__u64 code;  /* SPILL_EXACT: the 8 bytes at pc; 0: they cannot be read */
+	__u64 start; /* address of the first byte of stack */
 	__u64 registers[REG_COUNT];
 };
 

@@ -60,6 +60,8 @@ __noinline int describe_spill(__u32 cpu, int reason, __u32 frame)
 	s->generation = w->sample.generation;
 	s->max_frames = w->max_frames;
 	s->pc = w->pc;
+	if (!w->exact || bpf_probe_read_user(&s->code, sizeof(s->code), (void *)w->pc))
+		s->code = 0;
 	s->frame = frame;
 	s->known = w->exact ? (1 << REG_COUNT) - 1 : 1 << REG_RBP | 1 << REG_RSP;
 	__builtin_memcpy(s->registers, w->regs, sizeof(s->registers));

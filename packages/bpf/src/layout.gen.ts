@@ -44,9 +44,9 @@ export const structs = {
     types: { type: 'u16', reason: 'u8', strategy: 'u8', flags: 'u32', time: 'u64', stack_hash: 'u64', cgroup: 'u64', failing_pc: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', cpu: 'u32', kernel_frames: 'u16', policy: 'u16', user_frames: 'u32', steps: 'u32', tail_calls: 'u32', comm: 'char[16]' },
   },
   spill: {
-    size: 184,
-    offsets: { type: 0, reason: 2, flags: 3, known: 4, time: 8, tgid: 16, tid: 20, generation: 24, frame: 28, max_frames: 32, length: 36, pc: 40, start: 48, registers: 56 },
-    types: { type: 'u16', reason: 'u8', flags: 'u8', known: 'u32', time: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', frame: 'u32', max_frames: 'u32', length: 'u32', pc: 'u64', start: 'u64', registers: 'u64[16]' },
+    size: 192,
+    offsets: { type: 0, reason: 2, flags: 3, known: 4, time: 8, tgid: 16, tid: 20, generation: 24, frame: 28, max_frames: 32, length: 36, pc: 40, code: 48, start: 56, registers: 64 },
+    types: { type: 'u16', reason: 'u8', flags: 'u8', known: 'u32', time: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', frame: 'u32', max_frames: 'u32', length: 'u32', pc: 'u64', code: 'u64', start: 'u64', registers: 'u64[16]' },
   },
   process_event: {
     size: 48,

@@ -30,6 +30,8 @@ export interface FrameRegisters {
   /** `pc` was interrupted; else it is a return address. */
   readonly exact: boolean;
   readonly registers: readonly (bigint | undefined)[];
+  /** The code at `pc`, where it is known without a file. */
+  readonly code?: Uint8Array;
 }
 
 /**
@@ -321,6 +323,7 @@ class Step implements ExpressionContext {
 
   /** Bytes of code; fewer than asked for where they are not in a file. */
   #codeBytes(address: number, length: number): Uint8Array {
+    if (address === this.#frame.pc && (this.#frame.code?.length ?? 0) >= length) return this.#frame.code as Uint8Array;
     const code = address >= this.#code.start && address < this.#code.end ? this.#code : this.#findCode(address);
     return code?.file?.bytesAt(address - code.bias, Math.min(length, code.end - address)) ?? new Uint8Array(0);
   }

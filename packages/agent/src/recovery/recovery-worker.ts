@@ -6,7 +6,7 @@ import { fileSource } from '../processes/file-source.ts';
 import { BY_POINTER, EXACT } from '../samples/decode.ts';
 import { type Code, type WalkEnd, walkStack } from './cfi-unwinder.ts';
 import { StackCopy } from './stack-copy.ts';
-import { UnwindFile } from './unwind-file.ts';
+import { TableNeeded, UnwindFile } from './unwind-file.ts';
 
 /** A file that mappings name. Its descriptor stays open while a request that names it is being answered. */
 export interface MappedFile {
@@ -24,6 +24,8 @@ export interface WalkRequest {
   readonly id: number;
   readonly pc: number;
   readonly exact: boolean;
+  /** The code at `pc`; empty: not known. */
+  readonly code: Uint8Array;
   readonly registers: readonly (bigint | undefined)[];
   readonly stackStart: bigint;
   readonly stack: Uint8Array<ArrayBuffer>;
@@ -105,11 +107,11 @@ function codeFinder({ mappings, files: mapped }: WalkRequest): (address: number)
   };
 }
 
+/** Answers a request. Throws TableNeeded. */
 export function answer(request: WalkRequest): WalkReply {
   const { id, stack, stackStart, maxFrames } = request;
   try {
-    const walk = walkStack(request, new StackCopy(stackStart, stack), codeFinder(request), maxFrames);
-    const { frames, end, pc } = walk;
+    const { frames, end, pc } = walkStack(request, new StackCopy(stackStart, stack), codeFinder(request), maxFrames);
     return {
       id,
       addresses: Float64Array.from(frames, (frame) => frame.pc),
@@ -119,15 +121,37 @@ export function answer(request: WalkRequest): WalkReply {
       stack,
     };
   } catch (error) {
+    if (error instanceof TableNeeded) throw error;
     // A file that cannot be read any more, or breaks what the parsers foresee.
     const text = error instanceof Error ? error.message : String(error);
     return { id, addresses: new Float64Array(0), flags: new Uint8Array(0), end: 'failed', pc: 0, stack, error: text };
-  } finally {
-    forgetFiles();
   }
 }
 
-parentPort?.on('message', (request: WalkRequest) => {
-  const reply = answer(request);
-  parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
-});
+/** Requests that wait for a table; those that need none are answered first. */
+const waiting: { readonly request: WalkRequest; readonly file: UnwindFile }[] = [];
+
+function handle(request: WalkRequest): void {
+  try {
+    const reply = answer(request);
+    parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
+    forgetFiles();
+  } catch (error) {
+    if (!(error instanceof TableNeeded)) throw error;
+    if (waiting.push({ request, file: error.file }) === 1) setImmediate(buildNext);
+  }
+}
+
+/** Builds the table that the oldest request waits for, and handles all that waited for it. */
+function buildNext(): void {
+  const [{ file }] = waiting;
+  file.buildTable();
+  const ready = waiting.filter((one) => one.file === file);
+  const others = waiting.filter((one) => one.file !== file);
+  waiting.length = 0;
+  waiting.push(...others);
+  if (others.length > 0) setImmediate(buildNext);
+  for (const { request } of ready) handle(request);
+}
+
+parentPort?.on('message', handle);

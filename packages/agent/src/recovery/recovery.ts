@@ -170,10 +170,10 @@ export class Recovery {
     held.tried = mappings;
     const executables = mappings.flatMap(({ executable }) => executable ?? []);
     for (const executable of executables) this.#options.retain(executable);
-    const { pc, exact, registers, stackStart } = spill;
+    const { pc, exact, code, registers, stackStart } = spill;
     const maxFrames = Math.max(0, spill.maxFrames - spill.frame);
     void this.#walker
-      .walk({ pc, exact, registers, stackStart, stack, maxFrames, ...this.#space(mappings) })
+      .walk({ pc, exact, code, registers, stackStart, stack, maxFrames, ...this.#space(mappings) })
       .then((reply) => {
         for (const executable of executables) this.#options.release(executable);
         if (this.#held.has(held)) this.#walked(held, image, reply);

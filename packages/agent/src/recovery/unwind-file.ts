@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An executable as the unwinder reads it: what is known of the frame at an address, and the bytes of its code. */
+import { ElfError } from '../elf/errors.ts';
 import { type ElfFile, loadSegmentAt, PT_LOAD, parseElf } from '../elf/file.ts';
+import { openGoPclntab } from '../elf/go-pclntab.ts';
 import { type ByteSource, readBytes } from '../elf/source.ts';
 import { buildUnwindTable } from '../unwind-table/build.ts';
 import type { UnwindSegment } from '../unwind-table/encode.ts';
+import { GoLayer } from '../unwind-table/go-pclntab.ts';
 import { findRule } from '../unwind-table/lookup.ts';
-import type { UnwindRule } from '../unwind-table/row.ts';
+import { RuleSet, type UnwindRule } from '../unwind-table/row.ts';
 import { type Row, rowAt } from './call-frame-row.ts';
 import { type FrameDescriptions, openDebugFrames, openEhFrames } from './frame-description.ts';
 
@@ -27,26 +30,40 @@ const MALFORMED: FrameKnowledge = { kind: 'malformed' };
 const MAX_CACHED = 1 << 13;
 const PAGE = 4096;
 
+/** Thrown by `UnwindFile.at`: the answer takes the file's whole table, which takes up to seconds to build. */
+export class TableNeeded extends Error {
+  readonly file: UnwindFile;
+
+  constructor(file: UnwindFile) {
+    super('the unwind table of the file is needed');
+    this.file = file;
+  }
+}
+
 export class UnwindFile {
   readonly #file: ElfFile;
   readonly #source: ByteSource;
-  readonly #frames: readonly FrameDescriptions[];
+  readonly #ehFrames: FrameDescriptions | undefined;
+  readonly #debugFrames: FrameDescriptions | undefined;
+  readonly #goRules = new RuleSet();
+  readonly #go: GoLayer | undefined;
   readonly #known = new Map<number, FrameKnowledge>();
-  /** Made when an address without call frame information is met. */
+  /** For addresses without call frame information in programs that are not Go's. */
   #table: { readonly segments: readonly UnwindSegment[] } | undefined;
 
   /** Throws ElfError where the file is not a usable ELF file, and what the source throws on I/O errors. */
   constructor(source: ByteSource) {
     this.#source = source;
-    this.#file = parseElf(source);
-    this.#frames = [openEhFrames(this.#file, source), openDebugFrames(this.#file, source)].filter(
-      (frames) => frames !== undefined,
-    );
+    const file = parseElf(source);
+    this.#file = file;
+    this.#ehFrames = openEhFrames(file, source);
+    this.#debugFrames = openDebugFrames(file, source);
+    this.#go = openGo(file, source, this.#goRules);
   }
 
   /** Estimate of the memory that it takes, in bytes. */
   get memoryBytes(): number {
-    const index = this.#frames.reduce((sum, frames) => sum + frames.indexBytes, 0);
+    const index = (this.#ehFrames?.indexBytes ?? 0) + (this.#debugFrames?.indexBytes ?? 0);
     const table = this.#table?.segments.reduce((sum, segment) => sum + segment.byteLength, 0) ?? 0;
     return (1 << 18) + index + table + 400 * this.#known.size;
   }
@@ -59,7 +76,7 @@ export class UnwindFile {
     return load && load.address + (offset - load.offset);
   }
 
-  /** What is known of the frame whose code is at a file address. */
+  /** What is known of the frame whose code is at a file address. Throws TableNeeded until `buildTable` is called. */
   at(address: number): FrameKnowledge {
     let known = this.#known.get(address);
     if (!known) {
@@ -79,24 +96,58 @@ export class UnwindFile {
     return available > 0 ? readBytes(this.#source, offset, available, 'memory') : new Uint8Array(0);
   }
 
-  #find(address: number): FrameKnowledge {
-    for (const frames of this.#frames) {
-      const description = frames.find(address);
-      if (!description) continue;
-      const row = rowAt(description, address);
-      const { raColumn, isSignal } = description.cie;
-      return row ? { kind: 'row', row, raColumn, isSignal } : MALFORMED;
+  buildTable(): void {
+    if (this.#table) return;
+    this.#table = { segments: [] };
+    try {
+      this.#table = buildUnwindTable(this.#file, this.#source);
+    } catch {
+      // There is no more to be known of this file.
     }
-    this.#table ??= this.#buildTable();
+  }
+
+  /** In the order of the kernel side's tables. */
+  #find(address: number): FrameKnowledge {
+    return (
+      knowledgeOf(this.#ehFrames, address) ??
+      this.#findGo(address) ??
+      knowledgeOf(this.#debugFrames, address) ??
+      this.#findInTable(address)
+    );
+  }
+
+  #findGo(address: number): FrameKnowledge | undefined {
+    let found: number | undefined;
+    const sink = {
+      add(start: number, end: number, rule: number) {
+        if (address >= start && address < end) found = rule;
+      },
+    };
+    this.#go?.cover(address, address + 1, sink, () => {});
+    return found === undefined ? undefined : { kind: 'rule', rule: this.#goRules.rule(found) };
+  }
+
+  #findInTable(address: number): FrameKnowledge {
+    if (!this.#table) throw new TableNeeded(this);
     const rule = findRule(this.#table, address);
     return rule ? { kind: 'rule', rule } : NONE;
   }
+}
 
-  #buildTable(): { readonly segments: readonly UnwindSegment[] } {
-    try {
-      return { segments: buildUnwindTable(this.#file, this.#source).segments };
-    } catch {
-      return { segments: [] }; // there is no more to be known of this file
-    }
+function knowledgeOf(frames: FrameDescriptions | undefined, address: number): FrameKnowledge | undefined {
+  const description = frames?.find(address);
+  if (!description) return undefined;
+  const row = rowAt(description, address);
+  const { raColumn, isSignal } = description.cie;
+  return row ? { kind: 'row', row, raColumn, isSignal } : MALFORMED;
+}
+
+function openGo(file: ElfFile, source: ByteSource, rules: RuleSet): GoLayer | undefined {
+  try {
+    const table = openGoPclntab(file, source);
+    return table && new GoLayer(table, file, source, rules);
+  } catch (error) {
+    if (error instanceof ElfError) return undefined; // of a version unknown
+    throw error;
   }
 }

@@ -20,6 +20,8 @@ export interface Spill {
   readonly pc: number;
   /** `pc` was interrupted; else it is a return address. */
   readonly exact: boolean;
+  /** The 8 bytes of code at `pc`, where that was interrupted; empty: not known. */
+  readonly code: Uint8Array<ArrayBuffer>;
   /** By DWARF number; undefined: not known. */
   readonly registers: readonly (bigint | undefined)[];
   /** Runtime address of the first byte of `stack`. */
@@ -38,6 +40,8 @@ export function decodeSpill(view: DataView, offset: number, length: number): Spi
   if (bytes > limits.MAX_SPILL || size + bytes > length) return undefined;
   const known = u32(SPILL.known);
   const flags = view.getUint8(offset + SPILL.flags);
+  const codeAt = view.byteOffset + offset + SPILL.code;
+  const code = new Uint8Array(view.buffer as ArrayBuffer, codeAt, 8).slice();
   const from = view.byteOffset + offset + size;
   return {
     tgid: u32(SPILL.tgid),
@@ -49,6 +53,7 @@ export function decodeSpill(view: DataView, offset: number, length: number): Spi
     maxFrames: u32(SPILL.max_frames),
     pc: u64(SPILL.pc),
     exact: (flags & limits.SPILL_EXACT) !== 0,
+    code: code.some((byte) => byte !== 0) ? code : code.subarray(8),
     registers: Array.from({ length: REG_COUNT }, (_, i) =>
       (known >>> i) & 1 ? view.getBigUint64(offset + SPILL.registers + 8 * i, true) : undefined,
     ),
