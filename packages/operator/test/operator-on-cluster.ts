@@ -98,19 +98,17 @@ export class OperatorOnCluster {
     return { operator, lines, ended, stop, probe };
   }
 
-  /** Starts an operator as a process of its own, with election. Its log is on `stderr`. */
+  /** Starts an operator as a process of its own, with election, as the user `operator-<port>`. */
   spawnOperator(port: number, ...flags: string[]): ChildProcess & { log: () => string } {
     const main = join(import.meta.dirname, '../src/main.ts');
-    const args = [
-      main,
-      '--kubeconfig',
-      this.controlPlane.kubeconfig,
-      '--namespace',
-      'default',
-      '--http',
-      `127.0.0.1:${port}`,
-      ...flags,
-    ];
+    const user = `operator-${port}`;
+    const { authority, server } = this.controlPlane;
+    const kubeconfig = authority.issueKubeconfig(server, {
+      name: user,
+      commonName: user,
+      organization: 'system:masters',
+    });
+    const args = [main, '--kubeconfig', kubeconfig, '--namespace', 'default', '--http', `127.0.0.1:${port}`, ...flags];
     const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, POD_NAME: `operator-${port}` },

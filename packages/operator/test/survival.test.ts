@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What happens to clusters, happens to the operator: each time it must find its own way back. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { freePorts } from '../../../e2e/cluster/free-port.ts';
 import { waitUntil } from '../../../e2e/cluster/wait-until.ts';
 import { OperatorOnCluster, type RunningOperator } from './operator-on-cluster.ts';
 import { SimulatedAgents } from './simulated-agents.ts';
@@ -222,3 +224,34 @@ test('smell 3, API server down at the start: no crash, not ready, becomes ready 
   await cluster.applyPolicy('all', hz(41));
   await reaches('node-a', 41);
 });
+
+test('smell 2, 410 and missed deletes: history compacted while the operator was stopped gives one list of each collection', async () => {
+  await running.stop();
+  const [port] = await freePorts(1);
+  const child = cluster.spawnOperator(port, '--no-leader-elect');
+  const metrics = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const lists = (text: string) => Number(/reflector_lists_total\{name="profilingpolicies"\} (\d+)/.exec(text)?.[1]);
+  await cluster.applyPolicy('doomed', everything);
+  await waitUntil('the rules', () => cluster.waitForRules('node-a', 'all', 'doomed'));
+  assert.equal(lists(await metrics()), 1);
+  child.kill('SIGSTOP');
+  await cluster.controlPlane.restart('kube-apiserver'); // ends the watches: what happens now is not in a socket's buffer
+  await cluster.controlPlane.kubectl('delete', 'profpol', 'doomed');
+  await compactEtcd();
+  await cluster.controlPlane.restart('kube-apiserver'); // its watch cache has history of its own
+  child.kill('SIGCONT');
+  await cluster.waitForRules('node-a', 'all');
+  const text = await metrics();
+  assert.match(text, /reflector_errors_total\{name="profilingpolicies",reason="(Expired|Gone)"\} 1/);
+  assert.equal(lists(text), 2);
+});
+
+/** Throws away all history but the last revision. */
+async function compactEtcd(): Promise<void> {
+  const { pid } = cluster.controlPlane.daemon('etcd');
+  const url = /--listen-client-urls=(\S+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '))![1];
+  const call = async (path: string, body: object) =>
+    (await fetch(`${url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
+  const { header } = (await call('kv/range', { key: 'AA==' })) as { header: { revision: string } };
+  await call('kv/compaction', { revision: header.revision, physical: true });
+}
