@@ -97,8 +97,8 @@ export class Profiler {
 
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    await this.recovery.close(); // before the executables: it reads their files
     await this.session.close();
-    await this.recovery.close();
     this.executables.close(); // before the builder: tables that come now have nowhere to go
     await this.#builder.close();
     await this.symbolizer.close();

@@ -66,6 +66,7 @@ export class Recovery {
   readonly #unpaired = new Map<number, Spill>();
   readonly #held = new Set<Held>();
   #bytes = 0;
+  #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
   readonly #spaces = new WeakMap<readonly ImageMapping[], Pick<WalkRequest, 'mappings' | 'files'>>();
   #settledWaiters: (() => void)[] = [];
@@ -96,6 +97,7 @@ export class Recovery {
    */
   addSample(head: SampleHead, stack: Stack): boolean {
     const spill = this.#unpaired.get(head.tid);
+    if (this.#isClosed) return false;
     if (!spill || spill.time !== head.time || spill.tgid !== stack.tgid) return false;
     this.#unpaired.delete(head.tid);
     const verifies = spill.isLeaf && outcomeNames[stack.reason] === 'complete';
@@ -147,7 +149,9 @@ export class Recovery {
     for (const held of this.#held) this.#giveUp(held);
   }
 
+  /** Samples in progress stay what they were; so do those that come from now on. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     for (const held of this.#held) {
       held.failure = 'shutdown';
