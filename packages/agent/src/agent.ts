@@ -18,8 +18,10 @@ import { Destinations } from './exports.ts';
 import { Health } from './http/health.ts';
 import { RecentProfiles } from './http/recent-profiles.ts';
 import type { HttpServer } from './http/server.ts';
+import { type IntervalHealth, IntervalHealthMeter } from './interval-health.ts';
 import type { Logger } from './log.ts';
 import { AgentMetrics } from './metrics/registry.ts';
+import type { Attributes } from './profile/attribute-table.ts';
 import { Profile } from './profile/profile.ts';
 import { Profiler } from './profiler.ts';
 import type { StackCount } from './samples/aggregate.ts';
@@ -32,6 +34,8 @@ import { Workloads } from './workloads/workloads.ts';
 const READINESS_MS = 30_000;
 /** What is still to be delivered at the end may take so long: ms. */
 const SHUTDOWN_MS = 10_000;
+/** The first report with a new configuration comes this soon: people wait for it. */
+const FIRST_REPORT_MS = 2_000;
 
 /** What became of an interval, for those who report it (status in Kubernetes). */
 export interface IntervalReport {
@@ -40,15 +44,22 @@ export interface IntervalReport {
   readonly counts: readonly StackCount[];
   readonly workloads: Workloads;
   readonly profiler: Profiler;
+  readonly health: IntervalHealth;
 }
 
 export interface AgentExtensions {
   /** Pods of the node; `onChange` is called when the selection may have changed. */
   readonly pods?: PodDirectory & { onChange(listener: () => void): void };
+  /** Added to the resource of everything exported. */
+  readonly resource?: Attributes;
   readonly onInterval?: (report: IntervalReport) => void;
-  readonly onApplied?: (config: EffectiveConfig, strategy: string) => void;
+  /** @param strategy undefined while nothing is profiled */
+  readonly onApplied?: (config: EffectiveConfig, strategy: string | undefined) => void;
+  /** Where there is somebody to tell, the agent stays also without a configuration, and waits for one that works. */
   readonly onRefused?: (config: EffectiveConfig, error: AgentError) => void;
   readonly health?: (health: Health) => void;
+  /** Called before programs are loaded; throws what keeps them from running. */
+  readonly preflight?: () => void;
 }
 
 export async function runAgent(options: AgentOptions, extensions: AgentExtensions = {}): Promise<void> {
@@ -80,7 +91,10 @@ class Agent {
   #intervalBegan = 0;
   #cpu = process.cpuUsage();
   #bpfNs = 0;
-  #reporting = false;
+  #reporting: Promise<void> | undefined;
+  readonly #healthMeter = new IntervalHealthMeter();
+  /** Aborted when a configuration comes into force; then there is a new one. */
+  #changed = new AbortController();
 
   constructor(options: AgentOptions, extensions: AgentExtensions) {
     this.#options = options;
@@ -109,10 +123,7 @@ class Agent {
         : undefined,
     );
     extensions.health?.(this.#health);
-    extensions.pods?.onChange(() => {
-      this.#profiler?.processes.reselect();
-      this.#profiler?.processes.flush();
-    });
+    extensions.pods?.onChange(() => this.#reselect());
   }
 
   async run(): Promise<void> {
@@ -124,7 +135,7 @@ class Agent {
         try {
           await this.#apply(config);
           source.applied(config);
-          this.#extensions.onApplied?.(config, this.#profiler?.session.strategy.name ?? '');
+          this.#extensions.onApplied?.(config, this.#profiler?.session.strategy.name);
           log.info('configuration applied', {
             origin: config.origin,
             rules: config.spec.rules.length,
@@ -134,8 +145,8 @@ class Agent {
           const error = AgentError.from(thrown);
           source.refused(config, error);
           this.#extensions.onRefused?.(config, error);
-          if (!this.#config) throw error;
-          log.error('configuration refused; the one before stays', {
+          if (!this.#config && !this.#extensions.onRefused) throw error;
+          log.error('configuration refused; what was in force stays', {
             origin: config.origin,
             error: error.message,
             remedy: error.remedy,
@@ -196,32 +207,71 @@ class Agent {
         'use CPU',
       );
     const strategy = strategyOf(spec);
-    await this.#destinations.apply(spec);
-    this.#selection = new Selection(spec.rules);
+    const before = this.#selection;
+    try {
+      // What was sampled until now belongs to the rules and destinations of the configuration before.
+      await this.#profiler?.session.flush();
+      await this.#reportOrLog();
+      await this.#destinations.apply(spec);
+      this.#selection = new Selection(spec.rules);
+      await this.#enforce(spec, strategy);
+    } catch (error) {
+      this.#selection = before;
+      if (this.#config) await this.#destinations.apply(this.#config.spec);
+      throw error;
+    }
+    this.#config = config;
+    this.#feed.applied();
+    this.#changed.abort();
+    this.#changed = new AbortController();
+  }
+
+  async #enforce(spec: NodeProfilingSpec, strategy: StrategyChoice): Promise<void> {
     const budget = new Budget({
       ratio: Number(spec.budget.cpuPercentOfNode) / 100,
       throttle: spec.budget.onExceeded === 'Throttle',
       frequencyHz: spec.sampling.frequencyHz,
     });
-    if (!this.#profiler || this.#config?.spec.unwinding.strategy !== spec.unwinding.strategy) {
+    if (spec.rules.length === 0) {
+      await this.#retireProfiler(undefined);
+    } else if (!this.#profiler || this.#config?.spec.unwinding.strategy !== spec.unwinding.strategy) {
       await this.#replaceProfiler(strategy, spec, budget);
     } else {
       this.#setPolicies(this.#profiler, spec);
-      this.#profiler.processes.reselect();
-      this.#profiler.processes.flush();
+      this.#reselect();
       this.#profiler.session.setFrequency(budget.frequencyHz);
     }
     this.#budget = budget;
-    this.#config = config;
-    this.#feed.applied();
   }
 
-  async #replaceProfiler(
-    strategy: 'auto' | 'tailCall' | 'loop',
-    spec: NodeProfilingSpec,
-    budget: Budget,
-  ): Promise<void> {
+  /** Asks again for the rule of every process. */
+  #reselect(): void {
+    const profiler = this.#profiler;
+    if (!profiler) return;
+    profiler.processes.reselect();
+    profiler.processes.flush();
+    profiler.pipeline.beginEpoch(); // a stack that is remembered says under which rule it was sampled
+  }
+
+  /** Ends the running profiler, if there is one, and puts another in its place. Nothing that it has sampled is lost. */
+  async #retireProfiler(next: Profiler | undefined): Promise<void> {
+    const before = this.#profiler;
+    if (before) {
+      before.session.stop();
+      await before.session.flush();
+      await this.#reportOrLog();
+      this.#feed.retire(before.counters());
+    }
+    this.#profiler = next;
+    this.#beginInterval();
+    this.#cpu = process.cpuUsage(); // what preparing cost does not count against the budget
+    this.#bpfNs = 0;
+    await before?.close();
+  }
+
+  async #replaceProfiler(strategy: StrategyChoice, spec: NodeProfilingSpec, budget: Budget): Promise<void> {
     const { log, settings } = this.#options;
+    this.#extensions.preflight?.();
     const next = new Profiler({
       strategy,
       defaultPolicy: NOT_SELECTED,
@@ -247,20 +297,9 @@ class Agent {
       await next.close();
       throw error;
     }
-    const before = this.#profiler;
-    before?.session.stop();
+    this.#profiler?.session.stop();
     next.session.start({ event: 'cpu-clock', frequency: budget.frequencyHz });
-    if (before) {
-      // What the old programs have sampled is reported before they go.
-      await before.session.flush();
-      await this.#report();
-      this.#feed.retire(before.counters());
-    }
-    this.#profiler = next;
-    this.#beginInterval();
-    this.#cpu = process.cpuUsage(); // what preparing cost does not count against the budget
-    this.#bpfNs = 0;
-    await before?.close();
+    await this.#retireProfiler(next);
     log.info('profiling', {
       strategy: next.session.strategy.name,
       frequency: budget.frequencyHz,
@@ -283,14 +322,24 @@ class Agent {
   /** Reports once per interval until stopped. */
   async #tick(): Promise<void> {
     const { stop } = this.#options;
+    let known = this.#config;
     while (!stop.aborted) {
-      await systemClock.sleep(parseDuration(this.#config?.spec.reportInterval ?? '1s'), stop);
+      const { signal: changed } = this.#changed;
+      const interval = parseDuration(this.#config?.spec.reportInterval ?? '1s');
+      const ms = known === this.#config ? interval : Math.min(interval, FIRST_REPORT_MS);
+      known = this.#config;
+      await systemClock.sleep(ms, AbortSignal.any([stop, changed]));
       if (stop.aborted) return;
-      try {
-        await this.#report();
-      } catch (error) {
-        this.#options.log.error('a report failed', { error: (error as Error).stack });
-      }
+      if (changed.aborted) continue;
+      await this.#reportOrLog();
+    }
+  }
+
+  async #reportOrLog(): Promise<void> {
+    try {
+      await this.#report();
+    } catch (error) {
+      this.#options.log.error('a report failed', { error: (error as Error).stack });
     }
   }
 
@@ -299,56 +348,64 @@ class Agent {
     this.#intervalBegan = performance.now();
   }
 
-  /** Makes a profile of what was sampled since the last report, and sends it. */
+  /** Makes a profile of what was sampled since the last report, and sends it. One at a time. */
   async #report(): Promise<void> {
+    while (this.#reporting) await this.#reporting;
     const profiler = this.#profiler;
     const config = this.#config;
-    if (!profiler || !config || this.#reporting) return;
-    this.#reporting = true;
-    try {
-      const start = this.#intervalStart;
-      const elapsedMs = performance.now() - this.#intervalBegan;
-      const counts = profiler.pipeline.take();
-      this.#beginInterval();
-      const destinations = this.#destinations.all;
-      const build = async (chosen: readonly StackCount[], markTruncated: boolean) => {
-        const profile = new Profile({
-          startUnixNano: start,
-          periodNano: Math.round(1e9 / (this.#budget?.frequencyHz ?? config.spec.sampling.frequencyHz)),
-        });
-        profile.durationNano = BigInt(Math.round(elapsedMs * 1e6));
-        await profiler.pipeline.build(chosen, profile, { markTruncated, resource: config.spec.resourceAttributes });
-        return profile;
-      };
-      const begun = performance.now();
-      const whole = await build(counts, true);
-      this.#recent.add(whole);
-      const everything = `true ${config.spec.rules.map((_, index) => index + 1).join()}`;
-      const profiles = new Map<string, Profile>([[everything, whole]]);
-      for (const { profileKey, policies, markTruncated, exporter } of destinations) {
-        let profile = profiles.get(profileKey);
-        if (!profile) {
-          profile = await build(
-            counts.filter(({ stack }) => policies.has(stack.policy)),
-            markTruncated,
-          );
-          profiles.set(profileKey, profile);
-        }
-        if (profile.samples.count > 0) void exporter.export(profile);
-      }
-      this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
-      this.#extensions.onInterval?.({
-        spec: config.spec,
-        strategy: profiler.session.strategy.name,
-        counts,
-        workloads: this.#workloads,
-        profiler,
+    if (!profiler || !config) return;
+    this.#reporting = this.#reportNow(profiler, config).finally(() => {
+      this.#reporting = undefined;
+    });
+    await this.#reporting;
+  }
+
+  async #reportNow(profiler: Profiler, config: EffectiveConfig): Promise<void> {
+    const start = this.#intervalStart;
+    const elapsedMs = performance.now() - this.#intervalBegan;
+    const counts = profiler.pipeline.take();
+    this.#beginInterval();
+    const destinations = this.#destinations.all;
+    const resource = { ...config.spec.resourceAttributes, ...this.#extensions.resource };
+    const build = async (chosen: readonly StackCount[], markTruncated: boolean) => {
+      const profile = new Profile({
+        startUnixNano: start,
+        periodNano: Math.round(1e9 / (this.#budget?.frequencyHz ?? config.spec.sampling.frequencyHz)),
       });
-      this.#workloads.retain((tgid) => profiler.processes.get(tgid) !== undefined);
-      this.#holdBudget(profiler, elapsedMs);
-    } finally {
-      this.#reporting = false;
+      profile.durationNano = BigInt(Math.round(elapsedMs * 1e6));
+      await profiler.pipeline.build(chosen, profile, { markTruncated, resource });
+      return profile;
+    };
+    const begun = performance.now();
+    const whole = await build(counts, true);
+    this.#recent.add(whole);
+    const everything = `true ${config.spec.rules.map((_, index) => index + 1).join()}`;
+    const profiles = new Map<string, Profile>([[everything, whole]]);
+    for (const { profileKey, policies, markTruncated, exporter } of destinations) {
+      let profile = profiles.get(profileKey);
+      if (!profile) {
+        profile = await build(
+          counts.filter(({ stack }) => policies.has(stack.policy)),
+          markTruncated,
+        );
+        profiles.set(profileKey, profile);
+      }
+      if (profile.samples.count > 0) void exporter.export(profile);
     }
+    this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
+    this.#extensions.onInterval?.({
+      spec: config.spec,
+      strategy: profiler.session.strategy.name,
+      counts,
+      workloads: this.#workloads,
+      profiler,
+      health: this.#healthMeter.read(profiler.counters(), destinations, {
+        frequencyHz: this.#budget?.frequencyHz ?? 0,
+        wantedFrequencyHz: config.spec.sampling.frequencyHz,
+      }),
+    });
+    this.#workloads.retain((tgid) => profiler.processes.get(tgid) !== undefined);
+    this.#holdBudget(profiler, elapsedMs);
   }
 
   /** Measures what the interval cost, and samples less where that is over the budget. */
@@ -387,7 +444,9 @@ function measureRunTime(log: Logger): { close(): void } | undefined {
   }
 }
 
-function strategyOf({ unwinding }: NodeProfilingSpec): 'auto' | 'tailCall' | 'loop' {
+type StrategyChoice = 'auto' | 'tailCall' | 'loop';
+
+function strategyOf({ unwinding }: NodeProfilingSpec): StrategyChoice {
   switch (unwinding.strategy) {
     case 'TailCall':
       return 'tailCall';

@@ -21,7 +21,8 @@ export function createGrpcTransport(target: OtlpTarget): OtlpTransport {
     const isSecure = target.url.protocol === 'https:';
     if (client && metadata && !(isSecure && tls.hasChanged())) return { client, metadata };
     client?.close();
-    const grpc = await import('@grpc/grpc-js');
+    // A CommonJS module: bundled, it has nothing but a default export.
+    const { default: grpc } = await import('@grpc/grpc-js');
     let credentials = grpc.credentials.createInsecure();
     if (isSecure) {
       const { ca, certificate, key } = tls.read();

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { AgentError } from '../errors.ts';
 import type { BuildReply, BuildRequest } from './table-worker.ts';
 
 /**
@@ -7,11 +10,21 @@ import type { BuildReply, BuildRequest } from './table-worker.ts';
  * must not wait for a compiler of 100 MB, and time goes with size.
  */
 export class TableBuilder {
+  readonly #file: URL;
   #worker: Worker | undefined;
   /** Not given to the worker yet, which has one request at a time. */
   #queue: BuildRequest[] = [];
   #isBusy = false;
   readonly #waiting = new Map<number, (reply: BuildReply) => void>();
+
+  /** Throws an AgentError where the program of the thread is missing: without tables no stack would be whole. */
+  constructor() {
+    // The bundle has the worker beside it as JavaScript, the sources as TypeScript.
+    const name = import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs';
+    this.#file = new URL(name, import.meta.url);
+    const path = fileURLToPath(this.#file);
+    if (!existsSync(path)) throw new AgentError('not_built', `${path} is missing`, 'install Plumbline anew');
+  }
 
   /** Never rejects: what goes wrong, also the death of the thread, is in the reply. */
   build(request: BuildRequest): Promise<BuildReply> {
@@ -39,9 +52,7 @@ export class TableBuilder {
   }
 
   #start(): Worker {
-    // The bundle has the worker beside it as JavaScript, the sources as TypeScript.
-    const file = import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs';
-    const worker = new Worker(new URL(file, import.meta.url), {
+    const worker = new Worker(this.#file, {
       resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 },
     });
     worker.unref();

@@ -6,7 +6,7 @@
  */
 import type { MappingRecord, SideBandRecord } from '@plumbline/bpf';
 import type { Executable } from './executable.ts';
-import type { Executables } from './executables.ts';
+import type { Executables, FileIdentity } from './executables.ts';
 import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
 import {
   type ExecutableMapping,
@@ -52,6 +52,11 @@ interface Announcement {
   readonly kind: 'fork' | 'exec';
   readonly image: ProcessImage;
 }
+
+/** Policy that stands for one that is not known: what the process has mapped is looked for at once. */
+const LIKELY_SELECTED = 1;
+/** What the kernel is told of processes that no rule selects: that they are known. */
+const NOTHING: readonly KernelMapping[] = [];
 
 /** How long an image is kept after its end, for samples still to be read: ms. */
 const KEEP_ENDED_MS = 30_000;
@@ -124,17 +129,24 @@ export class ProcessTable {
       case 'fork': {
         if (record.childPid === record.parentPid) return; // a thread
         const parent = this.#latest(record.parentPid);
-        return this.#announce(record.childPid, 'fork', Number(record.time), parent?.mappings ?? []);
+        return this.#announce(record.childPid, 'fork', Number(record.time), parent?.mappings ?? [], parent);
       }
       case 'exec':
-        return this.#announce(record.pid, 'exec', Number(record.time), []);
+        return this.#announce(record.pid, 'exec', Number(record.time), [], this.#latest(record.pid));
       default:
         return;
     }
   }
 
-  #announce(tgid: number, kind: 'fork' | 'exec', time: number, mappings: readonly ImageMapping[]): void {
-    const image = new ProcessImage(tgid, 0, 0, time);
+  #announce(
+    tgid: number,
+    kind: 'fork' | 'exec',
+    time: number,
+    mappings: readonly ImageMapping[],
+    before: ProcessImage | undefined,
+  ): void {
+    // Its policy is not known yet; most often it is that of the image before.
+    const image = new ProcessImage(tgid, 0, before ? before.policy : LIKELY_SELECTED, time);
     image.mappings = mappings;
     this.#retainAll(mappings);
     const queue = this.#announced.get(tgid);
@@ -188,8 +200,8 @@ export class ProcessTable {
           inodeGeneration: Number(record.inodeGeneration),
         }
       : undefined;
-    const executable = this.#options.executables.find(record.pid, mapping, identity);
-    this.#setMappings(image, withMapping(image.mappings, { ...mapping, executable }));
+    const added = this.#imageMapping(image.policy, record.pid, mapping, identity);
+    this.#setMappings(image, withMapping(image.mappings, added));
   }
 
   /** The side-band lost records: what is mapped may not be known any more. */
@@ -202,7 +214,7 @@ export class ProcessTable {
   flush(): void {
     for (const image of this.#dirty) {
       if (this.#live.get(image.tgid) !== image) continue;
-      let entries = this.#entries.get(image.mappings);
+      let entries = image.policy === 0 ? NOTHING : this.#entries.get(image.mappings);
       if (!entries) {
         entries = kernelMappings(image.mappings);
         this.#entries.set(image.mappings, entries);
@@ -232,6 +244,7 @@ export class ProcessTable {
       if (policy === image.policy) continue;
       image.policy = policy;
       this.#dirty.add(image);
+      this.#findDeferred(image);
     }
   }
 
@@ -289,6 +302,7 @@ export class ProcessTable {
     this.#end(event.tgid);
     this.#live.set(event.tgid, image);
     this.#dirty.add(image);
+    this.#findDeferred(image);
     if (image.mappings.length === 0) this.#reread(image);
     else if (event.kind === 'exec') image.path = readExecutablePath(event.tgid) ?? mainPath(image.mappings);
   }
@@ -321,7 +335,7 @@ export class ProcessTable {
     image.comm = readComm(pid) ?? '';
     image.path = readExecutablePath(pid);
     this.#live.set(pid, image);
-    this.#setMappings(image, this.#resolve(pid, mappings, []));
+    this.#setMappings(image, this.#resolve(image, mappings));
   }
 
   /** Makes an image's mappings what /proc says now. */
@@ -329,17 +343,37 @@ export class ProcessTable {
     const mappings = readMaps(image.tgid);
     if (!mappings || mappings.length === 0) return; // gone, or a kernel thread
     image.path = readExecutablePath(image.tgid) ?? image.path;
-    this.#setMappings(image, this.#resolve(image.tgid, mappings, image.mappings));
+    this.#setMappings(image, this.#resolve(image, mappings));
   }
 
-  #resolve(pid: number, mappings: readonly ExecutableMapping[], known: readonly ImageMapping[]): ImageMapping[] {
-    const byStart = new Map(known.map((mapping) => [mapping.start, mapping]));
+  #resolve(image: ProcessImage, mappings: readonly ExecutableMapping[]): ImageMapping[] {
+    const byStart = new Map(image.mappings.map((mapping) => [mapping.start, mapping]));
     return mappings.map((mapping) => {
       const same = byStart.get(mapping.start);
       if (same?.executable && same.inode === mapping.inode && same.offset === mapping.offset)
         return { ...mapping, executable: same.executable };
-      return { ...mapping, executable: this.#options.executables.find(pid, mapping) };
+      return this.#imageMapping(image.policy, image.tgid, mapping, undefined);
     });
+  }
+
+  /** A mapping with its executable; the search waits where no rule selects the process: tables cost time and memory. */
+  #imageMapping(
+    policy: number,
+    pid: number,
+    mapping: ExecutableMapping,
+    identity: FileIdentity | undefined,
+  ): ImageMapping {
+    if (policy === 0) return { ...mapping, executable: undefined, deferred: { identity } };
+    return { ...mapping, executable: this.#options.executables.find(pid, mapping, identity) };
+  }
+
+  /** Makes up for what was put off while no rule selected the process. */
+  #findDeferred(image: ProcessImage): void {
+    if (image.policy === 0 || !image.mappings.some(({ deferred }) => deferred)) return;
+    const mappings = image.mappings.map(({ deferred, ...mapping }) =>
+      deferred ? this.#imageMapping(image.policy, image.tgid, mapping, deferred.identity) : mapping,
+    );
+    this.#setMappings(image, mappings);
   }
 
   #setMappings(image: ProcessImage, mappings: readonly ImageMapping[]): void {
