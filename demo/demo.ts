@@ -49,7 +49,7 @@ let agent: ReturnType<typeof spawn> | undefined;
 try {
   await startPrograms();
   const address = await startAgent();
-  await profile();
+  await profile(address);
   const stacks = receiver.requests.flatMap((request) => receivedStacks(request));
   print(stacks);
   await finish(address, stacks);
@@ -137,7 +137,7 @@ async function startAgent(): Promise<string> {
   }
 }
 
-async function profile(): Promise<void> {
+async function profile(address: string): Promise<void> {
   console.log(bold(`Profiling for ${seconds} s`));
   for (let left = seconds; left > 0; left--) {
     for (const watch of watchers) watch();
@@ -145,9 +145,22 @@ async function profile(): Promise<void> {
     await delay(1000);
   }
   if (process.stdout.isTTY) process.stdout.write('\r\x1b[K');
-  // What was sampled last is exported within an interval.
-  const before = receiver.requests.length;
-  for (let i = 0; i < 100 && receiver.requests.length === before; i++) await delay(100);
+  // On a busy machine the first names take their time; all that was sampled until now is waited for.
+  const sampled = await userSamples(address);
+  const received = () =>
+    receiver.requests.flatMap((request) => receivedStacks(request)).reduce((sum, { count, outcome }) => sum + (outcome === 'kernel_only' ? 0 : count), 0);
+  console.log(bold(`Waiting until the ${sampled} samples are symbolized and exported`));
+  const deadline = performance.now() + 120_000;
+  while (received() < sampled && performance.now() < deadline) await delay(200);
+}
+
+/** User samples that the kernel side has counted so far. */
+async function userSamples(address: string): Promise<number> {
+  const text = await (await fetch(new URL('/metrics', address))).text();
+  let sum = 0;
+  for (const [, outcome, value] of text.matchAll(/^plumbline_samples_total\{outcome="(\w+)",.*\} (\d+)$/gm))
+    if (['complete', 'recovered', 'truncated'].includes(outcome)) sum += Number(value);
+  return sum;
 }
 
 function print(stacks: readonly ReceivedStack[]): void {

@@ -2,6 +2,7 @@
 /** Builds the parts of a running profiler in the order in which data flows, and takes them down again. No logic. */
 import type { Logger } from './log.ts';
 import { Pipeline } from './pipeline.ts';
+import { raisePriority } from './priority.ts';
 import { Executables } from './processes/executables.ts';
 import type { ProcessImage } from './processes/process-image.ts';
 import { ProcessTable } from './processes/table.ts';
@@ -41,6 +42,7 @@ export class Profiler {
   readonly symbolizer = createSymbolizer();
   readonly #builder = new TableBuilder();
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #lowerPriority = raisePriority();
   #sideBandLost = 0;
 
   /** Loads the programs and follows process events from here on. Throws BpfError. */
@@ -97,6 +99,7 @@ export class Profiler {
 
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#lowerPriority();
     await this.recovery.close(); // before the executables: it reads their files
     await this.session.close();
     this.executables.close(); // before the builder: tables that come now have nowhere to go

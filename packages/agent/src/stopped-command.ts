@@ -2,7 +2,7 @@
 /** A program that exists as a process, but does not run before it is told to: so that the profiler knows it first. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
-import { constants as osConstants } from 'node:os';
+import { constants as osConstants, setPriority } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { AgentError } from './errors.ts';
@@ -43,6 +43,8 @@ export class StoppedCommand {
         reject(new AgentError('command_not_found', `cannot start ${argv[0]}: ${cause.message}`, '', { cause }));
       });
     });
+    // The profiler's own priority is not for what it records.
+    setPriority(child.pid as number, 0);
     return new StoppedCommand(child);
   }
 
