@@ -6,6 +6,7 @@ import { systemClock } from './clock.ts';
 import type { OtlpSender } from './export/otlp-sender.ts';
 import type { Destination } from './exports.ts';
 import { mirrorKernelCounters } from './metrics/kernel-counters.ts';
+import { mirrorRecovery } from './metrics/recovery-counters.ts';
 import type { AgentMetrics, Reading } from './metrics/registry.ts';
 import { WorkloadSamples } from './metrics/workload-samples.ts';
 import type { Profiler } from './profiler.ts';
@@ -72,6 +73,12 @@ export class AgentMetricsFeed {
     });
     metrics.mirror('workloadSamples', () => this.#workloads.read());
     metrics.mirror('policySamples', () => this.#policies.values());
+    mirrorRecovery(metrics, () => {
+      const { session, recovery } = sources.profiler() ?? {};
+      if (!session || !recovery) return undefined;
+      const { recovered, failures, verdicts, pendingBytes } = recovery;
+      return { spills: session.spills(), recovered, failures, verdicts, pendingBytes };
+    });
     this.#mirrorTables();
     this.#mirrorExports();
     const one = (read: () => number) => () => [{ labels: {}, value: read() }];

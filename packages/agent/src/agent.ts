@@ -32,6 +32,8 @@ import { Workloads } from './workloads/workloads.ts';
 
 /** How long tables of programs that run already may take before sampling begins all the same: ms. */
 const READINESS_MS = 30_000;
+/** How long walks in progress may take before the profiler that they are of goes. */
+const RECOVERY_MS = 1_000;
 /** What is still to be delivered at the end may take so long: ms. */
 const SHUTDOWN_MS = 10_000;
 /** The first report with a new configuration comes this soon: people wait for it. */
@@ -259,6 +261,7 @@ class Agent {
     if (before) {
       before.session.stop();
       await before.session.flush();
+      await before.recovery.settle(RECOVERY_MS);
       await this.#reportOrLog();
       this.#feed.retire(before.counters());
     }
@@ -314,6 +317,8 @@ class Agent {
         maxFrames: rule.unwinding.maxFrames,
         kernelStacks: true,
         keep: rule.frequencyHz / spec.sampling.frequencyHz,
+        spill: rule.unwinding.spill === 'Auto',
+        verify: Number(spec.unwinding.verifyRatio),
       });
     });
     profiler.session.setDefaultPolicy(this.#selection.defaultPolicy);

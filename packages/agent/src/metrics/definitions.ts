@@ -103,6 +103,32 @@ export const WALK_METRICS = {
   ),
 } as const;
 
+export const RECOVERY_METRICS = {
+  spills: counter(
+    'plumbline_spills_total',
+    'Walks that stopped in the kernel where the agent could go on, or that are verified, by whether registers and stack came over',
+    {
+      result: 'sent, rate_limited, ring_full (samples come first), or unreadable where no stack could be read',
+    },
+  ),
+  recoveries: counter('plumbline_recoveries_total', 'Spilled walks that the agent went on with', {
+    result: 'recovered, or why the root was not reached',
+  }),
+  recoveryPendingBytes: gauge('plumbline_recovery_pending_bytes', 'Raw stack memory that waits to be walked'),
+  verifications: counter(
+    'plumbline_verifications_total',
+    'Complete walks that the agent walked again with an unwinder of its own',
+    {
+      verdict:
+        'equal; partial (equal as far as the copy of the stack reaches); undecided (equal as far as the agent could walk); mismatch',
+    },
+  ),
+  verificationMismatches: counter(
+    'plumbline_verification_mismatches_total',
+    'Complete walks that the agent walked otherwise; always 0 unless there is a defect, and each is logged',
+  ),
+} as const;
+
 export const LOSS_METRICS = {
   processEventsLost: counter(
     'plumbline_process_events_lost_total',
@@ -210,6 +236,7 @@ export const AGENT_METRICS = {
 export const SECTIONS: readonly MetricSection[] = [
   { title: 'Samples and their outcomes', metrics: SAMPLE_METRICS },
   { title: 'Stack walks', metrics: WALK_METRICS },
+  { title: 'Recovery and verification', metrics: RECOVERY_METRICS },
   { title: 'Losses between the kernel and the agent', metrics: LOSS_METRICS },
   { title: 'Processes, tables and symbols', metrics: TABLE_METRICS },
   { title: 'What profiling costs', metrics: COST_METRICS },
@@ -220,6 +247,7 @@ export const SECTIONS: readonly MetricSection[] = [
 export const METRICS = {
   ...SAMPLE_METRICS,
   ...WALK_METRICS,
+  ...RECOVERY_METRICS,
   ...LOSS_METRICS,
   ...TABLE_METRICS,
   ...COST_METRICS,

@@ -84,6 +84,11 @@ export class Recovery {
     return this.#held.size;
   }
 
+  /** Raw stack memory that is held. */
+  get pendingBytes(): number {
+    return this.#bytes;
+  }
+
   /** Takes a spill; its sample follows. */
   addSpill(spill: Spill): void {
     this.#unpaired.delete(spill.tid);
