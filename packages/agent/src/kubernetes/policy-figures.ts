@@ -6,8 +6,8 @@ import { outcomeNames, reasonNames } from '../samples/decode.ts';
 import {
   addCounts,
   emptyCounts,
-  increment,
   type IntervalCounts,
+  increment,
   largest,
   ratioOf,
   type TruncationBucket,

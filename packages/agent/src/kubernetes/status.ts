@@ -19,7 +19,7 @@ import {
 import { isNotFound, type Resource } from '@plumbline/kube';
 import type { Clock } from '../clock.ts';
 import type { EffectiveConfig } from '../config/source.ts';
-import { AgentError } from '../errors.ts';
+import type { AgentError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { StackCount } from '../samples/aggregate.ts';
 import { Selection } from '../workloads/selection.ts';
