@@ -5,12 +5,15 @@ import { Worker } from 'node:worker_threads';
 import { AgentError } from '../errors.ts';
 import type { BuildReply, BuildRequest } from './table-worker.ts';
 
+/** The bundle has the worker beside it as JavaScript, the sources as TypeScript. */
+const WORKER = new URL(import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs', import.meta.url);
+
 /**
  * Runs the table worker. One thread; the smallest file that waits goes first: a library that a process has just loaded
  * must not wait for a compiler of 100 MB, and time goes with size.
  */
 export class TableBuilder {
-  readonly #file: URL;
+  readonly #program: URL;
   #worker: Worker | undefined;
   /** Not given to the worker yet, which has one request at a time. */
   #queue: BuildRequest[] = [];
@@ -18,12 +21,10 @@ export class TableBuilder {
   readonly #waiting = new Map<number, (reply: BuildReply) => void>();
 
   /** Throws an AgentError where the program of the thread is missing: without tables no stack would be whole. */
-  constructor() {
-    // The bundle has the worker beside it as JavaScript, the sources as TypeScript.
-    const name = import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs';
-    this.#file = new URL(name, import.meta.url);
-    const path = fileURLToPath(this.#file);
+  constructor(program = WORKER) {
+    const path = fileURLToPath(program);
     if (!existsSync(path)) throw new AgentError('not_built', `${path} is missing`, 'install Plumbline anew');
+    this.#program = program;
   }
 
   /** Never rejects: what goes wrong, also the death of the thread, is in the reply. */
@@ -52,7 +53,7 @@ export class TableBuilder {
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#file, {
+    const worker = new Worker(this.#program, {
       resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 },
     });
     worker.unref();
