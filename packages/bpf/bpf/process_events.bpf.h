@@ -48,9 +48,15 @@ __u32 last_generation;
 
 static __always_inline __u32 begin_generation(__u32 tgid)
 {
-	/* 31 bits: with 22 bits of tgid it makes an exact number in JavaScript. 0 means: older than the profiler. */
-	__u32 generation = (__sync_fetch_and_add(&last_generation, 1) + 1) & 0x7fffffff;
+	__u32 generation;
 
+	/*
+	 * Added, then read: an atomic addition that answers came with 5.12 (kernel commit 5ca419f2864a). Two processes may so get
+	 * the same number; two images of one process cannot, for the second adds after the first has read.
+	 */
+	__sync_fetch_and_add(&last_generation, 1);
+	/* 31 bits: with 22 bits of tgid it makes an exact number in JavaScript. 0 means: older than the profiler. */
+	generation = *(volatile __u32 *)&last_generation & 0x7fffffff;
 	bpf_map_update_elem(&generations, &tgid, &generation, BPF_ANY);
 	return generation;
 }
