@@ -7,7 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitUntil } from '../cluster/wait-until.ts';
@@ -128,6 +128,9 @@ export function spawnBound(
   return spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { ...options, stdio: ['pipe', 'ignore', 'pipe'] });
 }
 
+/** Workloads leave whoever measures them a turn on a busy machine. */
+const NICENESS = 10;
+
 /** Lays a workload out and starts the process that it will descend from, waiting. */
 export async function startWorkload(program: Program): Promise<Workload> {
   const directory = mkdtempSync(join(tmpdir(), `plumbline-${program.name}-`));
@@ -136,6 +139,7 @@ export async function startWorkload(program: Program): Promise<Workload> {
     cwd: directory,
     env: { ...process.env, SECONDS: `${WORKLOAD_SECONDS}`, ...env },
   });
+  if (root.pid !== undefined) setPriority(root.pid, NICENESS);
   let complaint = '';
   root.stderr!.on('data', (text) => {
     complaint = `${complaint}${text}`.slice(-4000);

@@ -15,19 +15,28 @@ const cases: Case[] = recipes.flatMap((recipe) => recipe.depths.map((depth) => (
 
 for (const strategy of ['tailCall', 'loop'] as const) {
   describe(`fixtures, ${strategy}`, { timeout: 600_000 }, () => {
-    const observed = new Map<string, Observed>();
+    /** By name and depth; the error of the whole batch where it could not be recorded. */
+    const observed = new Map<string, Observed | Error>();
+    const keyOf = ({ recipe, depth }: Case) => `${recipe.name} ${depth}`;
     before(async () => {
       const directories = await buildFixtures();
       for (let first = 0; first < cases.length; first += BATCH) {
-        const options = { strategy, seconds: SECONDS, frequency: FREQUENCY };
-        const batch = await observe(cases.slice(first, first + BATCH), directories, options);
-        for (const one of batch.observed) observed.set(`${one.fixture.recipe.name} ${one.fixture.depth}`, one);
+        const batch = cases.slice(first, first + BATCH);
+        try {
+          const options = { strategy, seconds: SECONDS, frequency: FREQUENCY };
+          const observation = await observe(batch, directories, options);
+          for (const one of observation.observed) observed.set(keyOf(one.fixture), one);
+        } catch (error) {
+          for (const one of batch) observed.set(keyOf(one), error as Error);
+        }
       }
     });
     after(() => observed.clear());
     for (const { recipe, depth } of cases) {
       it(`${recipe.name}, depth ${depth}: ${recipe.about}`, (t) => {
-        t.diagnostic(judge(observed.get(`${recipe.name} ${depth}`)!, strategy));
+        const one = observed.get(keyOf({ recipe, depth }));
+        if (one === undefined || one instanceof Error) throw one ?? new Error('not observed');
+        t.diagnostic(judge(one, strategy));
       });
     }
   });
