@@ -26,6 +26,9 @@ import { StoppedCommand } from './stopped-command.ts';
 
 /** The one policy of a recording. */
 const SELECTED = 1;
+/** How long walks in progress may take when sampling has ended, and when they are to be compared: ms. */
+const RECOVERY_MS = 5_000;
+const VERIFICATION_MS = 60_000;
 /** Differing walks that are kept for the report. */
 const MAX_MISMATCHES = 50;
 const PROGRESS_MS = 200;
@@ -85,10 +88,11 @@ export async function record(
     session.stop();
     const elapsedMs = performance.now() - begun;
     await session.flush();
-    await profiler.recovery.settle();
 
     const counters = (): OutcomeCounters => profiler.counters();
     onProgress({ phase: 'finishing', elapsedMs, counters: counters() });
+    // A check of every walk is what was asked for, if it was: it may need the tables of many files.
+    await profiler.recovery.settle(options.verifyRatio ? VERIFICATION_MS : RECOVERY_MS);
     counts.push(...pipeline.take());
     const profile = new Profile({
       startUnixNano,

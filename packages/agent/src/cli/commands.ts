@@ -25,6 +25,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./doctor.ts')).doctorCommand,
   },
   {
+    name: 'verify',
+    summary: 'Walk stacks twice, in the kernel and by an independent unwinder, and compare them',
+    load: async () => (await import('./verify.ts')).verifyCommand,
+  },
+  {
     name: 'version',
     summary: 'Print the version',
     load: async () => (await import('./version.ts')).versionCommand,

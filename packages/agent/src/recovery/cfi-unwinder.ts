@@ -331,7 +331,7 @@ class Step implements ExpressionContext {
 
 /** Offset in the ucontext of its registers, and their numbers in order, rip behind them: uapi/asm/{ucontext,sigcontext}.h. */
 const UCONTEXT_GREGS = 40;
-const GREGS = [8, 9, 10, 11, 12, 13, 14, 15, abi.REG_RDI, abi.REG_RSI, abi.REG_RBP, abi.REG_RBX, abi.REG_RDX, abi.REG_RAX, abi.REG_RCX, abi.REG_RSP];
+const GREGS = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7]; // r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp
 
 /** How far the frame at an interrupted instruction is complete, by its bytes: see step_frame_pointer of the kernel side. */
 function prologueState(code: Uint8Array): 'rbp_not_pushed' | 'rbp_pushed' | 'complete' | 'unknown' {

@@ -17,7 +17,12 @@ import { StackWalker } from './stack-walker.ts';
 import { compareWalks, type Mismatch, type Verdict } from './verification.ts';
 
 /** Why a walk could not be finished: how the agent's walk ended, or why there was none. */
-export type RecoveryFailure = Exclude<WalkEnd, 'root_undefined_ra' | 'root_entry'> | 'failed' | 'process_unknown' | 'queue_full' | 'shutdown';
+export type RecoveryFailure =
+  | Exclude<WalkEnd, 'root_undefined_ra' | 'root_entry'>
+  | 'failed'
+  | 'process_unknown'
+  | 'queue_full'
+  | 'shutdown';
 
 export interface RecoveryOptions {
   /** The image that a sample was taken of. */
@@ -142,7 +147,7 @@ export class Recovery {
   }
 
   /** Resolves when nothing is in progress, or after `timeoutMs`; what is left then stays what it was. */
-  async settle(timeoutMs = 5_000): Promise<void> {
+  async settle(timeoutMs: number): Promise<void> {
     this.pump();
     if (this.#held.size > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -252,7 +257,9 @@ export class Recovery {
     const { stack, addresses, end, at } = mismatch;
     const place = (address: number | undefined) => {
       const found = address === undefined ? undefined : image.locate(address);
-      return found ? `${found.mapping.path}+0x${(found.fileAddress ?? found.fileOffset).toString(16)}` : String(address);
+      return found
+        ? `${found.mapping.path}+0x${(found.fileAddress ?? found.fileOffset).toString(16)}`
+        : String(address);
     };
     this.#options.log.warn('a stack walk of the kernel side does not stand verification', {
       tgid: image.tgid,

@@ -12,7 +12,8 @@ export class StackWalker {
 
   /** Takes the stack's memory away from the caller. Undefined: the thread ended before it could answer. Never rejects. */
   walk(request: Request): Promise<WalkReply | undefined> {
-    const worker = (this.#worker ??= this.#start());
+    this.#worker ??= this.#start();
+    const worker = this.#worker;
     const id = ++this.#lastId;
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve);

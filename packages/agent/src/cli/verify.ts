@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../clock.ts';
+import { MAX_FREQUENCY_HZ, type RecordResult, STRATEGY_CHOICES } from '../recording-options.ts';
+import type { Arguments, Command } from './command.ts';
+import { orList } from './flag-values.ts';
+import { checkMachine, machineFacts } from './preflight.ts';
+import { Progress } from './progress.ts';
+import { DEFAULT_FREQUENCY_HZ, readRecordRequest } from './record-request.ts';
+import { stopSignals } from './stop-signals.ts';
+import { isInteractive, paintFor } from './terminal.ts';
+import { jsonVerification, standsVerification, textVerification } from './verification-report.ts';
+
+export const verifyCommand: Command = {
+  name: 'verify',
+  summary: 'Walk stacks twice, in the kernel and by an independent unwinder, and compare them frame by frame.',
+  usage: ['[flags] [--all]', '[flags] --pid PID', '[flags] -- COMMAND [ARGUMENTS...]'],
+  takesRest: true,
+  flags: [
+    { name: 'pid', short: 'p', value: 'PID', help: 'Verify this process, its threads, and processes that it starts.' },
+    { name: 'all', short: 'a', help: 'Verify every process of the machine. The default.' },
+    {
+      name: 'duration',
+      short: 'd',
+      value: 'TIME',
+      help: 'How long: 500ms, 10s, 5m. Default: 10s; of a command: until it ends.',
+    },
+    {
+      name: 'frequency',
+      short: 'F',
+      value: 'HZ',
+      help: `Samples per second and CPU, 1 to ${MAX_FREQUENCY_HZ}. Default: ${DEFAULT_FREQUENCY_HZ}.`,
+    },
+    {
+      name: 'strategy',
+      value: 'NAME',
+      help: `How the kernel walks stacks: ${orList(STRATEGY_CHOICES)}. Default: auto, the best that works here.`,
+    },
+    { name: 'json', help: 'Print a JSON object, with both walks of every mismatch.' },
+  ],
+  notes: [
+    'Registers and up to 64 KiB of stack of each sample are copied, and walked again by the full call frame information of the files (DWARF expressions included). The copies do not leave this machine and are dropped at once.',
+    'The exit code is 1 when a walk differs, or when nothing could be compared. An agent verifies a share of its walks all the time where unwinding.verifyRatio says so.',
+  ],
+  examples: [
+    { what: 'Every process of the machine', command: 'sudo plumbline verify' },
+    { what: 'A command, from its first instruction on', command: 'sudo plumbline verify -- openssl speed sha256' },
+  ],
+  async run(args, { stdout, stderr, env }) {
+    const { options, what, json } = readRecordRequest(withTarget(args), {
+      searchPath: env.PATH,
+      stdoutIsTerminal: false,
+      now: new Date(systemClock.wallMs()),
+    });
+    checkMachine(await machineFacts());
+    const { reasons } = await import('@plumbline/bpf');
+    const { record } = await import('../recording.ts');
+    const stop = stopSignals();
+    const progress = new Progress({
+      stream: stderr,
+      interactive: isInteractive(stderr, env),
+      paint: paintFor(stderr, env),
+      what,
+      durationMs: options.durationMs,
+      reasons,
+      clock: systemClock,
+    });
+    let result: RecordResult;
+    try {
+      result = await record({ ...options, verifyRatio: 1, abort: stop.signal }, (step) => progress.update(step));
+    } finally {
+      progress.end();
+      stop.release();
+    }
+    const input = { what, frequency: options.frequency, result };
+    stdout.write(
+      json ? `${JSON.stringify(jsonVerification(input), null, 2)}\n` : textVerification(input, paintFor(stdout, env)),
+    );
+    return standsVerification(result) ? 0 : 1;
+  },
+};
+
+/** Without a target: everything. */
+function withTarget(args: Arguments): Arguments {
+  const hasTarget = args.flags.pid !== undefined || args.flags.all !== undefined || args.rest !== undefined;
+  return hasTarget ? args : { ...args, flags: { ...args.flags, all: true } };
+}
