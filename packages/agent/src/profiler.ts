@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Builds the parts of a running profiler in the order in which data flows, and takes them down again. No logic. */
+import { systemClock } from './clock.ts';
 import type { Logger } from './log.ts';
 import { Pipeline } from './pipeline.ts';
 import { raisePriority } from './priority.ts';
@@ -78,6 +79,7 @@ export class Profiler {
       release: (executable) => this.executables.release(executable),
       onSettled: (head, stack) => this.pipeline.countSettled(head, stack),
       onMismatch: options.onMismatch,
+      clock: systemClock,
       log: options.log,
     });
     this.pipeline = new Pipeline({

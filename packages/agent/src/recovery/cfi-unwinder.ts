@@ -8,7 +8,13 @@ import * as abi from '../unwind-table/row.ts';
 import { RETURN_ADDRESS, type RegisterRule, type Row } from './call-frame-row.ts';
 import { type ExpressionContext, evaluateExpression } from './dwarf-expression.ts';
 import type { StackCopy } from './stack-copy.ts';
-import type { UnwindFile } from './unwind-file.ts';
+import type { FrameKnowledge } from './unwind-file.ts';
+
+/** An executable: see UnwindFile. Addresses are those of the file. */
+export interface CodeFile {
+  at(address: number): FrameKnowledge;
+  bytesAt(address: number, length: number): Uint8Array;
+}
 
 /** Executable memory of the process. */
 export interface Code {
@@ -16,7 +22,7 @@ export interface Code {
   /** Exclusive. */
   readonly end: number;
   /** Undefined: memory without a file, or a file that cannot be read. */
-  readonly file: UnwindFile | undefined;
+  readonly file: CodeFile | undefined;
   /** Runtime address less file address. */
   readonly bias: number;
 }

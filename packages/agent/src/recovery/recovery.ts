@@ -5,16 +5,18 @@
  * a walk waits for what it needs, in bounded amount and for bounded time.
  */
 import { limits } from '@plumbline/bpf';
+import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { Executable } from '../processes/executable.ts';
 import type { ImageMapping, ProcessImage } from '../processes/process-image.ts';
 import { outcomeNames, reasonNames, type SampleHead, type Stack } from '../samples/decode.ts';
 import type { Spill } from '../samples/spill.ts';
 import { stackKey } from '../samples/stack-key.ts';
+import { type AddressSpace, describeSpace } from './address-space.ts';
 import { isRoot, type WalkEnd } from './cfi-unwinder.ts';
-import { type MappedFile, NO_FILE, type WalkReply, type WalkRequest } from './recovery-worker.ts';
 import { StackWalker } from './stack-walker.ts';
 import { compareWalks, type Mismatch, type Verdict } from './verification.ts';
+import type { WalkReply } from './walk-request.ts';
 
 /** Why a walk could not be finished: how the agent's walk ended, or why there was none. */
 export type RecoveryFailure =
@@ -34,7 +36,8 @@ export interface RecoveryOptions {
   readonly onSettled: (head: SampleHead, stack: Stack) => void;
   readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
   readonly log: Logger;
-  /** For tests: what walks. */
+  readonly clock: Clock;
+  /** What walks; default: a thread. */
   readonly walker?: Pick<StackWalker, 'walk' | 'close'>;
 }
 
@@ -72,9 +75,9 @@ export class Recovery {
   readonly #held = new Set<Held>();
   #bytes = 0;
   #isClosed = false;
-  #timer: NodeJS.Timeout | undefined;
-  readonly #spaces = new WeakMap<readonly ImageMapping[], Pick<WalkRequest, 'mappings' | 'files'>>();
-  #settledWaiters: (() => void)[] = [];
+  #stopTimer: (() => void) | undefined;
+  readonly #spaces = new WeakMap<readonly ImageMapping[], AddressSpace>();
+  readonly #settled: AbortController[] = [];
   recovered = 0;
   readonly failures = new Map<RecoveryFailure, number>();
   readonly verdicts: Record<Verdict, number> = { equal: 0, partial: 0, undecided: 0, mismatch: 0 };
@@ -122,7 +125,7 @@ export class Recovery {
       head,
       stack,
       verifies,
-      since: performance.now(),
+      since: this.#now(),
       bytes,
       memory: spill.stack,
       tried: undefined,
@@ -135,7 +138,7 @@ export class Recovery {
 
   /** Walks what can be walked now. Called after each batch of records, and by a timer while something waits. */
   pump(): void {
-    const now = performance.now();
+    const now = this.#now();
     for (const held of this.#held) {
       if (!held.memory) continue; // is being walked
       const { spill } = held;
@@ -143,18 +146,16 @@ export class Recovery {
       if (image && image.mappings !== held.tried && image.mappings.length > 0) this.#walk(held, image);
       else if (now - held.since > MAX_AGE_MS) this.#giveUp(held);
     }
-    if (this.#held.size > 0) this.#timer ??= setTimeout(() => this.#retry(), RETRY_MS).unref();
+    if (this.#held.size > 0) this.#stopTimer ??= this.#options.clock.every(RETRY_MS, () => this.pump());
   }
 
   /** Resolves when nothing is in progress, or after `timeoutMs`; what is left then stays what it was. */
   async settle(timeoutMs: number): Promise<void> {
     this.pump();
     if (this.#held.size > 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#settledWaiters.push(resolve);
-      const timer = setTimeout(resolve, timeoutMs);
-      await promise;
-      clearTimeout(timer);
+      const settled = new AbortController();
+      this.#settled.push(settled);
+      await this.#options.clock.sleep(timeoutMs, settled.signal);
     }
     for (const held of this.#held) this.#giveUp(held);
   }
@@ -162,7 +163,6 @@ export class Recovery {
   /** Samples in progress stay what they were; so do those that come from now on. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
     for (const held of this.#held) {
       held.failure = 'shutdown';
       this.#giveUp(held);
@@ -171,9 +171,8 @@ export class Recovery {
     await this.#walker.close();
   }
 
-  #retry(): void {
-    this.#timer = undefined;
-    this.pump();
+  #now(): number {
+    return Number(this.#options.clock.monotonicNs()) / 1e6;
   }
 
   #walk(held: Held, image: ProcessImage): void {
@@ -203,7 +202,7 @@ export class Recovery {
     if (reply.end !== 'failed' && isRoot(reply.end)) return this.#succeed(held, image, reply);
     held.failure = reply.end as RecoveryFailure;
     const isMappingMissing = reply.end === 'no_mapping' || reply.end === 'no_unwind_info';
-    if (isMappingMissing && image.endedAt === undefined && performance.now() - held.since < MAX_AGE_MS) {
+    if (isMappingMissing && image.endedAt === undefined && this.#now() - held.since < MAX_AGE_MS) {
       held.memory = reply.stack; // once more when there are other mappings
       this.pump();
     } else if (held.verifies) this.#succeed(held, image, reply);
@@ -244,7 +243,9 @@ export class Recovery {
 
   #wake(): void {
     if (this.#held.size > 0) return;
-    for (const resolve of this.#settledWaiters.splice(0)) resolve();
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
+    for (const waiting of this.#settled.splice(0)) waiting.abort();
   }
 
   #countFailure(failure: RecoveryFailure): void {
@@ -275,7 +276,7 @@ export class Recovery {
   }
 
   /** The address space as the worker takes it, made once for each list of mappings. */
-  #space(mappings: readonly ImageMapping[]): Pick<WalkRequest, 'mappings' | 'files'> {
+  #space(mappings: readonly ImageMapping[]): AddressSpace {
     let space = this.#spaces.get(mappings);
     if (!space) {
       space = describeSpace(mappings);
@@ -283,24 +284,6 @@ export class Recovery {
     }
     return space;
   }
-}
-
-function describeSpace(mappings: readonly ImageMapping[]): Pick<WalkRequest, 'mappings' | 'files'> {
-  const files = new Map<number, MappedFile>();
-  const numbers: number[] = [];
-  for (const { start, end, offset, executable } of mappings) {
-    const last = numbers.length - 4;
-    // JITs map page by page.
-    if (!executable && last >= 0 && numbers[last + 1] === start && numbers[last + 3] === NO_FILE) {
-      numbers[last + 1] = end;
-      continue;
-    }
-    numbers.push(start, end, offset, executable?.id ?? NO_FILE);
-    if (!executable || files.has(executable.id)) continue;
-    const { id, fd, bytes } = executable;
-    files.set(id, bytes ? { id, fd, bytes } : { id, fd });
-  }
-  return { mappings: Float64Array.from(numbers), files: [...files.values()] };
 }
 
 /** The frames of the sample before `frame`, then those that were walked here. */

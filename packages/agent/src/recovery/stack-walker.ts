@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads';
-import type { WalkReply, WalkRequest } from './recovery-worker.ts';
+import type { WalkReply, WalkRequest } from './walk-request.ts';
 
 type Request = Omit<WalkRequest, 'id'>;
 

@@ -2,7 +2,7 @@
 /** Compares a complete walk of the kernel side with one that the agent made of the same stack, frame by frame. */
 import type { Stack } from '../samples/decode.ts';
 import { isRoot } from './cfi-unwinder.ts';
-import type { WalkReply } from './recovery-worker.ts';
+import type { WalkReply } from './walk-request.ts';
 
 /**
  * - `equal`: every frame, to the root

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the main thread and the recovery worker say to each other. */
+import type { WalkEnd } from './cfi-unwinder.ts';
+
+/** A file that mappings name. Its descriptor stays open while a request that names it is being answered. */
+export interface MappedFile {
+  readonly id: number;
+  readonly fd: number;
+  /** Where there is no descriptor: the vDSO. */
+  readonly bytes?: Uint8Array;
+}
+
+/** Numbers of one mapping in `WalkRequest.mappings`: start, end, file offset, and the file's id or NO_FILE. */
+export const MAPPING_NUMBERS = 4;
+export const NO_FILE = -1;
+
+export interface WalkRequest {
+  readonly id: number;
+  readonly pc: number;
+  readonly exact: boolean;
+  /** The code at `pc`; empty: not known. */
+  readonly code: Uint8Array;
+  readonly registers: readonly (bigint | undefined)[];
+  readonly stackStart: bigint;
+  readonly stack: Uint8Array<ArrayBuffer>;
+  readonly maxFrames: number;
+  /** Executable mappings, sorted by address. */
+  readonly mappings: Float64Array;
+  readonly files: readonly MappedFile[];
+}
+
+export interface WalkReply {
+  readonly id: number;
+  /** Addresses, leaf first, and for each its flags, as `Stack.userFlags` has them. */
+  readonly addresses: Float64Array;
+  readonly flags: Uint8Array;
+  readonly end: WalkEnd | 'failed';
+  /** Where it ended. */
+  readonly pc: number;
+  /** The stack, given back. */
+  readonly stack: Uint8Array<ArrayBuffer>;
+  readonly error?: string;
+}
