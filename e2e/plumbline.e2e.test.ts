@@ -71,7 +71,8 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
   it('passes helm test', async () => {
     const { name, namespace } = RELEASE;
     const output = await helm(['test', name, '--namespace', namespace, '--logs'], cluster.controlPlane.kubeconfig);
-    assert.equal(output.match(/^ok: /gm)?.length, 4, output);
+    // Helm prints the log once for each object of the test.
+    assert.equal(new Set(output.match(/^ok: .+/gm)).size, 4, output);
   });
 
   it('delivers samples of the selected pods, and of no other, soon after the policy is applied', async () => {

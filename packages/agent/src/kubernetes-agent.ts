@@ -32,7 +32,8 @@ export async function runKubernetesAgent(options: KubernetesAgentOptions): Promi
     burst: BURST,
     connections: 2,
   });
-  const pods = new NodePods({ transport, nodeName, log, clock });
+  const { stateDirectory } = settings;
+  const pods = new NodePods({ transport, nodeName, stateDirectory, log, clock });
   const status = new StatusWriter({
     resource: new Resource(transport, NODE_PROFILING_CONFIG),
     nodeName,
@@ -45,7 +46,7 @@ export async function runKubernetesAgent(options: KubernetesAgentOptions): Promi
   const source = new NodeObjectSource({
     transport,
     nodeName,
-    stateDirectory: settings.stateDirectory,
+    stateDirectory,
     log,
     clock,
     onObserved: (object) => status.observed(object),

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { Transport } from '@plumbline/kube';
 import { waitUntil } from '../../../../e2e/cluster/wait-until.ts';
@@ -20,6 +23,8 @@ describe('NodePods', () => {
   let running: Promise<void>;
   let transport: Transport;
   let told: number;
+  let directory: string;
+  let make: () => NodePods;
 
   const put = (containerIds: string[], nodeName = 'node-0') =>
     server.put(PATH, {
@@ -40,7 +45,17 @@ describe('NodePods', () => {
     });
     // The fake server knows no collection over all namespaces.
     const reflector = { path: '/api/v1/namespaces/shop/pods' };
-    pods = new NodePods({ transport, nodeName: 'node-0', log: silentLogger, clock, reflector });
+    directory = mkdtempSync(join(tmpdir(), 'plumbline-pods-'));
+    make = () =>
+      new NodePods({
+        transport,
+        nodeName: 'node-0',
+        stateDirectory: directory,
+        log: silentLogger,
+        clock,
+        reflector: { ...reflector, backoff: { initial: 5, max: 40 } },
+      });
+    pods = make();
     pods.onChange(() => told++);
     running = pods.run(stop.signal);
   });
@@ -50,6 +65,7 @@ describe('NodePods', () => {
     await running;
     await transport.close();
     await server.stop();
+    rmSync(directory, { recursive: true });
   });
 
   it('asks for the pods of its node alone, and from the cache of the server', async () => {
@@ -89,6 +105,44 @@ describe('NodePods', () => {
     assert.ok(pods.find(ID('b'), UID));
     await clock.advance(80_000);
     assert.equal(pods.find(ID('b'), UID), undefined);
+  });
+
+  it('knows the pods of the last start while the API server is away, and forgets those that are gone', async () => {
+    await known('a watch', () => server.openWatches === 1);
+    put([ID('a')]);
+    await known('the container', () => pods.find(ID('a')) !== undefined);
+    await clock.advance(20_000);
+    stop.abort();
+    await running;
+
+    server.fault = () => ({ status: 500 });
+    stop = new AbortController();
+    pods = make();
+    running = pods.run(stop.signal);
+    assert.equal(pods.find(ID('a'))?.containerName, 'main');
+    assert.deepEqual(pods.find(ID('a'))?.pod.labels, { app: 'api' });
+    await clock.advance(300_000);
+    assert.ok(pods.find(ID('b'), UID), 'as long as the API server is away');
+
+    server.remove(PATH);
+    server.fault = () => undefined;
+    await known('a watch', () => pods.watching);
+    await clock.advance(80_000);
+    assert.equal(pods.find(ID('a'), UID), undefined);
+  });
+
+  it('does without a file of pods that is damaged', async () => {
+    stop.abort();
+    await running;
+    for (const text of ['', '{', '[1]', '{"layout":1,"node":"node-0","pods":[{"pod":1}]}', 'null']) {
+      writeFileSync(join(directory, 'pods.json'), text);
+      stop = new AbortController();
+      pods = make();
+      running = pods.run(stop.signal);
+      assert.equal(pods.find(ID('a'), UID), undefined);
+      stop.abort();
+      await running;
+    }
   });
 
   it('tells once of changes that come together', async () => {

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The pods of this node, from a watch with `spec.nodeName=<node>`, which the API server indexes. What is gone is kept for
- * a while: samples of it are still on their way.
+ * a while: samples of it are still on their way. The pods are kept on disk too, so that an agent that starts while the API
+ * server is away knows them.
  */
 import { type Change, type KubeObject, Reflector, type ReflectorOptions, type Transport } from '@plumbline/kube';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { FoundPod, PodDirectory } from '../workloads/workload.ts';
+import { KeptPods } from './kept-pods.ts';
 import { type NodePod, parsePod } from './pod.ts';
 
 export interface NodePodsOptions {
   readonly transport: Transport;
   readonly nodeName: string;
+  /** Where the pods are kept for the next start. */
+  readonly stateDirectory: string;
   readonly log: Logger;
   readonly clock: Clock;
   readonly reflector?: Partial<ReflectorOptions<NodePod>>;
@@ -36,10 +40,13 @@ export class NodePods implements PodDirectory {
   /** By the uid in the paths of control groups. */
   readonly #byUid = new Map<string, Kept<FoundPod>>();
   readonly #listeners: (() => void)[] = [];
+  readonly #kept: KeptPods;
   #telling = false;
+  #isSaved = true;
 
   constructor(options: NodePodsOptions) {
     this.#options = options;
+    this.#kept = new KeptPods(options.stateDirectory, options.nodeName);
     this.#reflector = new Reflector<NodePod>({
       transport: options.transport,
       path: '/api/v1/pods',
@@ -48,6 +55,7 @@ export class NodePods implements PodDirectory {
       fromCache: true,
       convert: (object: KubeObject) => parsePod(object),
       onChange: (change) => this.#take(change),
+      onSynced: () => this.#forgetOthers(),
       onError: (error) => options.log.warn('pods cannot be watched, trying again', { error }),
       ...options.reflector,
     });
@@ -55,6 +63,7 @@ export class NodePods implements PodDirectory {
 
   /** Runs until the signal aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    for (const pod of this.#kept.load()) this.#add(pod);
     const stopSweeping = this.#options.clock.every(SWEEP_MS, () => this.#sweep());
     try {
       await this.#reflector.run(signal);
@@ -94,15 +103,24 @@ export class NodePods implements PodDirectory {
     const present = type === 'deleted' ? undefined : value;
     for (const id of (previous ?? value).containers.keys())
       if (!present?.containers.has(id)) mark(this.#byContainer.get(id), now);
-    if (present) {
-      const { pod, containers, cgroupUid } = present;
-      for (const [id, containerName] of containers)
-        this.#byContainer.set(id, { value: { pod, containerName }, goneAt: undefined });
-      this.#byUid.set(cgroupUid, { value: { pod, containerName: undefined }, goneAt: undefined });
-    } else {
-      mark(this.#byUid.get(value.cgroupUid), now);
-    }
+    if (present) this.#add(present);
+    else mark(this.#byUid.get(value.cgroupUid), now);
+    this.#isSaved = false;
     void this.#tell();
+  }
+
+  #add({ pod, containers, cgroupUid }: NodePod): void {
+    for (const [id, containerName] of containers)
+      this.#byContainer.set(id, { value: { pod, containerName }, goneAt: undefined });
+    this.#byUid.set(cgroupUid, { value: { pod, containerName: undefined }, goneAt: undefined });
+  }
+
+  /** What was known from the last start, and is there no more. */
+  #forgetOthers(): void {
+    const now = this.#options.clock.wallMs();
+    const uids = new Set([...this.values()].map(({ pod }) => pod.uid));
+    for (const map of [this.#byContainer, this.#byUid])
+      for (const kept of map.values()) if (!uids.has(kept.value.pod.uid)) mark(kept, now);
   }
 
   async #tell(): Promise<void> {
@@ -117,6 +135,13 @@ export class NodePods implements PodDirectory {
     const before = this.#options.clock.wallMs() - KEEP_GONE_MS;
     for (const map of [this.#byContainer, this.#byUid])
       for (const [key, { goneAt }] of map) if (goneAt !== undefined && goneAt <= before) map.delete(key);
+    if (this.#isSaved || !this.synced) return;
+    this.#isSaved = true;
+    try {
+      this.#kept.save([...this.values()]);
+    } catch (error) {
+      this.#options.log.warn('the pods are not kept for the next start', { error });
+    }
   }
 }
 

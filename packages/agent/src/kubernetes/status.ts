@@ -46,7 +46,7 @@ const MIN_INTERVAL_MS = 10_000;
 const HEARTBEAT_MS = 10 * 60_000;
 /** Share of the heartbeat by which agents differ, so that they do not write together. */
 const HEARTBEAT_SPREAD = 0.2;
-const MAX_RETRY_MS = 5 * 60_000;
+const MAX_RETRY_MS = 2 * 60_000;
 const MAX_MESSAGE = 1024;
 
 interface InForce {
@@ -67,6 +67,9 @@ export class StatusWriter {
   #refusal: AgentError | undefined;
   #conditions: Condition[] = [];
   #wake = new AbortController();
+  /** Writes that failed in a row, and until when there is to be none. */
+  #failures = 0;
+  #earliest = 0;
 
   constructor(options: StatusOptions) {
     this.#options = options;
@@ -77,6 +80,8 @@ export class StatusWriter {
     if (object && this.#conditions.length === 0)
       this.#conditions = Conditions.safeParse(object.conditions).data?.slice() ?? [];
     this.#object = object;
+    // The API server is back: no reason to wait any longer.
+    if (this.#failures > 0) this.#earliest = 0;
     this.#wake.abort();
   }
 
@@ -106,9 +111,7 @@ export class StatusWriter {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, random = Math.random } = this.#options;
     let written: string | undefined;
-    let earliest = 0;
     let heartbeat = 0;
-    let failures = 0;
     let wait = HEARTBEAT_MS;
     while (!signal.aborted) {
       await clock.sleep(wait, AbortSignal.any([signal, this.#wake.signal]));
@@ -121,22 +124,22 @@ export class StatusWriter {
         wait = HEARTBEAT_MS;
         continue;
       }
-      const due = key === written ? heartbeat : earliest;
+      const due = key === written ? heartbeat : this.#earliest;
       if (now < due) {
         wait = due - now;
         continue;
       }
       try {
         await this.#write(signal);
-        failures = 0;
+        this.#failures = 0;
         written = key;
-        earliest = now + MIN_INTERVAL_MS;
+        this.#earliest = now + MIN_INTERVAL_MS;
         heartbeat = now + HEARTBEAT_MS * (1 + HEARTBEAT_SPREAD * (2 * random() - 1));
       } catch (error) {
         if (signal.aborted) return;
-        failures++;
-        earliest = now + Math.min(MAX_RETRY_MS, MIN_INTERVAL_MS * 2 ** Math.min(failures - 1, 10));
-        heartbeat = earliest;
+        this.#failures++;
+        this.#earliest = now + Math.min(MAX_RETRY_MS, MIN_INTERVAL_MS * 2 ** Math.min(this.#failures - 1, 10));
+        heartbeat = this.#earliest;
         // Deleted a moment ago: the watch will say so.
         if (!isNotFound(error)) log.warn('the status cannot be written, trying again', { error });
       }
