@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One recording: from a target to a profile, for so long. */
+import { realpathSync } from 'node:fs';
 import { systemClock } from './clock.ts';
 import { AgentError } from './errors.ts';
 import { silentLogger } from './log.ts';
@@ -22,7 +23,7 @@ import type {
   Strategy,
 } from './recording-options.ts';
 import type { StackCount } from './samples/aggregate.ts';
-import { StoppedCommand } from './stopped-command.ts';
+import { findCommand, StoppedCommand } from './stopped-command.ts';
 
 /** The one policy of a recording. */
 const SELECTED = 1;
@@ -67,13 +68,15 @@ export async function record(
       keep: 1,
       verify: options.verifyRatio,
     });
+    let program: Executable | undefined;
     if (target.kind === 'command') {
       command = await StoppedCommand.start(target.argv, target.stdout);
       selected.add(command.pid);
+      program = profiler.executables.preload(realpathSync(findCommand(target.argv[0], process.env.PATH)));
     }
     processes.scan(everything ? undefined : [...selected]);
     processes.flush();
-    await untilReady(profiler, options.abort, onProgress);
+    await untilReady(profiler, program, options.abort, onProgress);
 
     if (target.kind === 'pid' && !isRunning(target.pid)) {
       throw new AgentError('process_gone', `process ${target.pid} ended before it could be recorded`, 'start it again');
@@ -140,12 +143,13 @@ function describe(image: ProcessImage): Record<string, string | number | undefin
 /** Waits until the tables of all files that the processes to record have mapped are in the kernel. */
 async function untilReady(
   profiler: Profiler,
+  program: Executable | undefined,
   abort: AbortSignal,
   onProgress: (progress: RecordProgress) => void,
 ): Promise<void> {
   const deadline = performance.now() + READINESS_MS;
   while (performance.now() < deadline && !abort.aborted) {
-    const { done, total } = preparedFiles(profiler.processes);
+    const { done, total } = preparedFiles(profiler.processes, program);
     if (done === total) return;
     onProgress({ phase: 'preparing', elapsedMs: 0, counters: { fired: 0, byReason: {} }, done, total });
     await systemClock.sleep(20, abort);
@@ -153,8 +157,8 @@ async function untilReady(
 }
 
 /** Of the files that selected processes have mapped, how many have a table or will never have one. */
-function preparedFiles(processes: ProcessTable): { done: number; total: number } {
-  const files = new Set<Executable>();
+function preparedFiles(processes: ProcessTable, program: Executable | undefined): { done: number; total: number } {
+  const files = new Set<Executable>(program ? [program] : []);
   for (const image of processes.values()) {
     if (image.policy !== SELECTED) continue;
     for (const { executable } of image.mappings) if (executable) files.add(executable);

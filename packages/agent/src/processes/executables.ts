@@ -91,6 +91,12 @@ export class Executables {
     return executable;
   }
 
+  /** Begins the table of a file that will be run: so that it is there by then. Undefined where it cannot be read. */
+  preload(path: string): Executable | undefined {
+    const fd = openSame(path, 0);
+    return fd === undefined ? undefined : this.#identify(path, fd);
+  }
+
   retain(executable: Executable): void {
     executable.users++;
   }
@@ -131,7 +137,11 @@ export class Executables {
   #findFile(pid: number, mapping: ExecutableMapping): Executable | undefined {
     if (!mapping.path.startsWith('/')) return undefined;
     const fd = openMapped(pid, mapping);
-    if (fd === undefined) return undefined;
+    return fd === undefined ? undefined : this.#identify(mapping.path, fd);
+  }
+
+  /** The executable of an open file; the descriptor is kept or closed. */
+  #identify(path: string, fd: number): Executable {
     const stat = fstatSync(fd, { bigint: true });
     const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`;
     const known = this.#byKey.get(key);
@@ -139,7 +149,7 @@ export class Executables {
       closeSync(fd);
       return known;
     }
-    return this.#begin(new Executable(++this.#lastId, key, mapping.path, fd), Number(stat.size));
+    return this.#begin(new Executable(++this.#lastId, key, path, fd), Number(stat.size));
   }
 
   #findVdso(pid: number, mapping: ExecutableMapping): Executable | undefined {
