@@ -60,29 +60,32 @@ export class SegmentEncoder {
   /** Rule number `rule` of the set holds from `address` on. Addresses ascend. */
   add(address: number, rule: number): void {
     if (rule === this.#lastRule) return;
-    this.#makeRoom(address);
+    this.#makeRoom(address, 4 + RULE_SIZE);
     this.#write(address, rule);
   }
 
   /** Ends the range of text. */
   end(textEnd: number): void {
-    this.#makeRoom(textEnd - 1);
+    this.#makeRoom(textEnd - 1, 0);
     this.#finish(textEnd);
   }
 
-  /** Ends segments so that one more row at `address` fits; the new segment begins with the rule in force. */
-  #makeRoom(address: number): void {
+  /**
+   * Ends segments so that the index up to `address` fits, and `more` bytes besides. A new segment begins with the rule in
+   * force, unless a row at `address` is to follow.
+   */
+  #makeRoom(address: number, more: number): void {
     for (;;) {
       const taken = 4 * this.#rowCount + RULE_SIZE * this.#used.length;
       const index = 4 * (((address - this.#start) >>> BLOCK_SHIFT) + 2);
-      if (taken + 4 + RULE_SIZE + index <= this.#limit && address - this.#start < 0x8000_0000) return;
+      if (taken + more + index <= this.#limit && address - this.#start < 0x8000_0000) return;
       // The segment reaches to the address if the index has room for it, else as far as there is room.
       const blocks = Math.floor((this.#limit - taken) / 4) - 1;
       const end = Math.min(address, this.#start + blocks * BLOCK_SIZE);
       const rule = this.#lastRule;
       this.#finish(end);
       this.begin(end);
-      if (end === address) return;
+      if (end === address && more > 0) return;
       this.#write(end, rule);
     }
   }
