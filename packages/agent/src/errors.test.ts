@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { BpfError, type BpfErrorOptions } from '@plumbline/bpf';
 import { AGENT_ERROR_CODES, AgentError } from './errors.ts';
 
 test('an AgentError passes through unchanged', () => {
@@ -37,5 +38,21 @@ test('anything else thrown is a defect that asks to be reported, and stays one l
     assert.match(error.toLine(), /please report/);
     assert.ok(!error.toLine().includes('\n'));
     assert.ok(error.code in AGENT_ERROR_CODES);
+  }
+});
+
+test('what the kernel refuses becomes the code that says whose matter it is', () => {
+  const cases: [BpfErrorOptions, string, RegExp][] = [
+    [{ operation: 'load object profiler', errno: 38 }, 'bpf_unavailable', /CONFIG_BPF_SYSCALL/],
+    [{ operation: 'load object profiler', errno: 3, libbpfLog: 'libbpf: kernel BTF is missing' }, 'btf_missing', /BTF/],
+    [{ operation: 'perf_event_open cpuCycles', errno: 2 }, 'event_unavailable', /use the CPU clock/],
+    [{ operation: 'load addon', code: 'ADDON_MISSING', detail: 'not found' }, 'not_built', /build/],
+    [{ operation: 'load program', errno: 22, verifierLog: 'R1 invalid mem access' }, 'bpf_unavailable', /verifier/],
+  ];
+  for (const [options, code, remedy] of cases) {
+    const error = AgentError.from(new BpfError(options));
+    assert.equal(error.code, code, options.operation);
+    assert.match(error.remedy, remedy);
+    assert.ok(!error.message.includes(error.remedy), 'the advice is said once');
   }
 });

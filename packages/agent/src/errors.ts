@@ -49,7 +49,7 @@ export class AgentError extends Error {
       const remedy =
         typeof advice === 'string' && advice !== '' ? advice : 'run `plumbline doctor` to see what this kernel offers';
       const message = firstLine(thrown.message).replace(`; ${remedy}`, ''); // BpfError's message ends with its advice
-      return new AgentError(codeOfBpfError(String(code), message), message, remedy, { cause: thrown });
+      return new AgentError(codeOfBpfError(String(code), message, remedy), message, remedy, { cause: thrown });
     }
     if (code === 'EACCES' || code === 'EPERM') {
       return new AgentError('not_permitted', thrown.message, 'run as root', { cause: thrown });
@@ -80,9 +80,9 @@ function firstLine(text: string): string {
   return end < 0 ? text : text.slice(0, end);
 }
 
-function codeOfBpfError(code: string, message: string): AgentErrorCode {
+function codeOfBpfError(code: string, message: string, remedy: string): AgentErrorCode {
   if (code === 'ADDON_MISSING') return 'not_built';
   if (code === 'EPERM' || code === 'EACCES') return 'not_permitted';
   if (/^perf_event_open/.test(message) && (code === 'ENOENT' || code === 'EOPNOTSUPP')) return 'event_unavailable';
-  return /\bBTF\b/.test(message) ? 'btf_missing' : 'bpf_unavailable';
+  return code === 'BTF_MALFORMED' || /\bBTF\b/.test(remedy) ? 'btf_missing' : 'bpf_unavailable';
 }
