@@ -5,8 +5,9 @@
  *
  *   const table = buildUnwindTable(parseElf(source), source);
  *
- * Knowledge comes in layers; what one does not know is left to the next: the call frame information of `.eh_frame`, then
- * that of `.debug_frame`, then none (RULE_NONE).
+ * Knowledge comes in layers; what one does not know is left to the next: entry code that is not marked as such; call
+ * frame information of `.eh_frame`; the function table of Go programs; call frame information of `.debug_frame`;
+ * analysis of the code; and nothing (RULE_NONE).
  */
 import { ElfError } from '../elf/errors.ts';
 import { type ElfFile, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
@@ -16,6 +17,7 @@ import { CfaProgram } from './cfa-program.ts';
 import type { AddressRange } from './cfi.ts';
 import { CodeLayer } from './code-layer.ts';
 import { SegmentEncoder, type UnwindSegment } from './encode.ts';
+import { EntryLayer, findUnmarkedEntry } from './entry-code.ts';
 import { UnwindTableError } from './errors.ts';
 import { openDebugFrame, openEhFrame } from './frame-sections.ts';
 import { findFunctions } from './functions.ts';
@@ -73,7 +75,9 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   const go = openGoTable(file, source);
   const [ehLayer, debugLayer] = [ehFrame, debugFrame].map((s) => (s === undefined ? [] : [new FrameLayer(s, program)]));
   const goLayer = go === undefined ? [] : [new GoLayer(go, file, source, rules)];
-  const topLayers = [...ehLayer, ...goLayer, ...debugLayer];
+  const entry = ehFrame && findUnmarkedEntry(file, source, ehFrame, program, rules);
+  const entryLayer = entry === undefined ? [] : [new EntryLayer(entry, rules)];
+  const topLayers = [...entryLayer, ...ehLayer, ...goLayer, ...debugLayer];
   const gaps = ranges
     .flatMap((range) => gapsOfLayers(topLayers, range.start, range.end))
     .filter((gap) => gap.end - gap.start > MAX_PADDING);

@@ -2,10 +2,13 @@
 import { type ByteSource, readBytes } from '../elf/source.ts';
 
 const WINDOW_SIZE = 1 << 17;
+/** A part that is read more than so many times over, for the order of reading is not its own, is kept as a whole. */
+const MAX_READS_OVER = 4;
+const MAX_WHOLE = 1 << 28;
 
 /**
  * A part of a file that is read piece by piece: a window of bytes moves over it, so that a section of 100 MB costs
- * as little memory as one of 100 KB. Good for reading that goes mostly forward.
+ * as little memory as one of 100 KB, if reading goes mostly forward.
  */
 export class SectionWindow {
   readonly size: number;
@@ -17,6 +20,7 @@ export class SectionWindow {
   start = 0;
   readonly #source: ByteSource;
   readonly #offset: number;
+  #bytesRead = 0;
 
   /** `offset` and `size` locate the section in the source; they must lie inside it. */
   constructor(source: ByteSource, offset: number, size: number, address: number) {
@@ -29,8 +33,11 @@ export class SectionWindow {
   /** Moves the window to hold `length` bytes from `offset` inside the section; returns where they begin in `bytes`. */
   move(offset: number, length: number): number {
     if (offset < this.start || offset + length > this.start + this.bytes.length) {
-      const from = offset < this.start ? Math.max(0, offset + length - WINDOW_SIZE) : offset;
-      const size = Math.min(this.size - from, Math.max(WINDOW_SIZE, offset + length - from));
+      const isScattered = this.#bytesRead > MAX_READS_OVER * this.size && this.size <= MAX_WHOLE;
+      const from = isScattered ? 0 : offset < this.start ? Math.max(0, offset + length - WINDOW_SIZE) : offset;
+      const wanted = Math.max(WINDOW_SIZE, offset + length - from);
+      const size = isScattered ? this.size : Math.min(this.size - from, wanted);
+      this.#bytesRead += size;
       this.bytes = readBytes(this.#source, this.#offset + from, size, 'section');
       this.start = from;
     }
