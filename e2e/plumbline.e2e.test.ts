@@ -4,6 +4,7 @@
  * collector, status in `kubectl get`; conflicts, refusals, and what happens when a part goes away.
  */
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Cluster, RELEASE } from './cluster/cluster.ts';
@@ -75,13 +76,18 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
     assert.equal(new Set(output.match(/^ok: .+/gm)).size, 4, output);
   });
 
-  it('delivers samples of the selected pods, and of no other, soon after the policy is applied', async () => {
+  it('delivers samples of the selected pods, and of no other, soon after the policy is applied', async (t) => {
     const applied = Date.now();
     await cluster.controlPlane.apply(policy('shop', 'shop'));
-    await waitUntil('samples of checkout and ledger', () => {
-      const pods = new Set(samplesSince(applied).map(podOf));
-      return [...pods].some((pod) => pod.startsWith('checkout-')) && pods.has('ledger-0');
-    });
+    await waitUntil(
+      'samples of checkout and ledger',
+      () => {
+        const pods = new Set(samplesSince(applied).map(podOf));
+        return [...pods].some((pod) => pod.startsWith('checkout-')) && pods.has('ledger-0');
+      },
+      { timeout: 90_000 },
+    );
+    t.diagnostic(`samples at the collector ${((Date.now() - applied) / 1000).toFixed(1)} s after kubectl apply`);
     const samples = samplesSince(applied);
     assert.deepEqual([...new Set(samples.map(({ where }) => where['k8s.namespace.name']))], ['shop']);
     for (const sample of samples) {
@@ -142,6 +148,22 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
     await cluster.controlPlane.kill('kube-apiserver');
     const since = Date.now();
     await waitUntil('samples without an API server', () => samplesSince(since).length > 0, { timeout: 60_000 });
+
+    const [agent] = agentProcesses();
+    process.kill(agent, 'SIGKILL');
+    const restarted = await waitUntil(
+      'kubelet to start the agent anew',
+      () => agentProcesses().find((pid) => pid !== agent),
+      {
+        timeout: 90_000,
+      },
+    );
+    const killed = Date.now();
+    await waitUntil(
+      `samples of agent ${restarted}, which knows its configuration and pods from disk alone`,
+      () => samplesSince(killed).some((s) => podOf(s) === 'ledger-0'),
+      { timeout: 90_000 },
+    );
     await cluster.controlPlane.restart('kube-apiserver');
     await cluster.controlPlane.apply(policy('shop', 'shop', { sampling: { frequencyHz: 19 } }));
     await waitUntil(
@@ -180,14 +202,36 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
 
   it('ends with the policy: configuration gone from the node, no more samples', async () => {
     await kubectl('delete', 'profpol', 'shop');
-    await waitUntil('an empty configuration in force', async () => {
-      const { spec, status } = await cluster.controlPlane.get<{
-        spec: { configHash: string; rules: unknown[] };
-        status: { appliedHash: string };
-      }>('npc', 'node-0');
-      return spec.rules.length === 0 && spec.configHash === status.appliedHash;
-    });
+    await waitUntil(
+      'an empty configuration in force',
+      async () => {
+        const { spec, status } = await cluster.controlPlane.get<{
+          spec: { configHash: string; rules: unknown[] };
+          status: { appliedHash: string };
+        }>('npc', 'node-0');
+        return spec.rules.length === 0 && spec.configHash === status.appliedHash;
+      },
+      { timeout: 90_000 },
+    );
   });
+
+  /** Processes of agents on the cluster's node. */
+  const agentProcesses = (): number[] => {
+    const [{ cgroup }] = cluster.nodes;
+    const read = (pid: string, file: string) => {
+      try {
+        return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+      } catch {
+        return ''; // ended meanwhile
+      }
+    };
+    return readdirSync('/proc')
+      .filter((name) => /^[0-9]+$/.test(name))
+      .filter(
+        (pid) => read(pid, 'cmdline').includes('plumbline.mjs\0agent') && read(pid, 'cgroup').includes(`${cgroup}/`),
+      )
+      .map(Number);
+  };
 
   const agentPods = async () =>
     (

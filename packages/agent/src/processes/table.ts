@@ -244,7 +244,7 @@ export class ProcessTable {
       if (policy === image.policy) continue;
       image.policy = policy;
       this.#dirty.add(image);
-      this.#findDeferred(image);
+      this.#complete(image);
     }
   }
 
@@ -302,9 +302,7 @@ export class ProcessTable {
     this.#end(event.tgid);
     this.#live.set(event.tgid, image);
     this.#dirty.add(image);
-    this.#findDeferred(image);
-    if (image.mappings.length === 0) this.#reread(image);
-    else if (event.kind === 'exec') image.path = readExecutablePath(event.tgid) ?? mainPath(image.mappings);
+    this.#complete(image);
   }
 
   #exit(tgid: number): void {
@@ -367,9 +365,15 @@ export class ProcessTable {
     return { ...mapping, executable: this.#options.executables.find(pid, mapping, identity) };
   }
 
-  /** Makes up for what was put off while no rule selected the process. */
-  #findDeferred(image: ProcessImage): void {
-    if (image.policy === 0 || !image.mappings.some(({ deferred }) => deferred)) return;
+  /** Finds out what samples of the image will need. Of processes that no rule selects nothing, until one does. */
+  #complete(image: ProcessImage): void {
+    if (image.policy === 0) return;
+    if (image.mappings.length === 0) {
+      this.#reread(image);
+      return;
+    }
+    image.path ??= readExecutablePath(image.tgid) ?? mainPath(image.mappings);
+    if (!image.mappings.some(({ deferred }) => deferred)) return;
     const mappings = image.mappings.map(({ deferred, ...mapping }) =>
       deferred ? this.#imageMapping(image.policy, image.tgid, mapping, deferred.identity) : mapping,
     );

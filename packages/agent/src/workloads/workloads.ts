@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type ContainerIdentity, parseProcCgroup } from '../metadata/container.ts';
-import type { ProcessImage } from '../processes/process-image.ts';
 import { readCgroups } from '../processes/proc-fs.ts';
+import type { ProcessImage } from '../processes/process-image.ts';
 import { ATTRIBUTE, ownerAttribute } from '../profile/attribute-names.ts';
 import type { Attributes } from '../profile/attribute-table.ts';
 import { HOST, type PodDirectory, type Workload, workloadName } from './workload.ts';
@@ -17,9 +17,14 @@ export class Workloads {
 
   /** A process that begins: read its cgroup. Called at fork and exec, before anything else is asked. */
   learn(tgid: number, parent: ProcessImage | undefined): void {
+    // A child is where its parent is, until it runs a program of its own.
+    if (parent && parent.tgid !== tgid && this.#containerOf.has(parent.tgid)) {
+      this.#containerOf.set(tgid, this.#containerOf.get(parent.tgid));
+      return;
+    }
     const text = readCgroups(tgid);
-    // Gone already: it was where it was last seen, else where its parent was.
-    const container = text === undefined ? this.#containerOf.get((parent ?? { tgid }).tgid) : parseProcCgroup(text);
+    // Gone already: it was where it was last seen.
+    const container = text === undefined ? this.#containerOf.get(tgid) : parseProcCgroup(text);
     this.#containerOf.set(tgid, container);
   }
 
