@@ -34,6 +34,8 @@ import { Workloads } from './workloads/workloads.ts';
 const READINESS_MS = 30_000;
 /** How long walks in progress may take before the profiler that they are of goes. */
 const RECOVERY_MS = 1_000;
+/** How long what profiling costs is not held against the budget: ms. */
+const SETTLING_MS = 60_000;
 /** What is still to be delivered at the end may take so long: ms. */
 const SHUTDOWN_MS = 10_000;
 /** The first report with a new configuration comes this soon: people wait for it. */
@@ -93,6 +95,7 @@ class Agent {
   #intervalBegan = 0;
   #cpu = process.cpuUsage();
   #bpfNs = 0;
+  #profilingSince = 0;
   #reporting: Promise<void> | undefined;
   readonly #healthMeter = new IntervalHealthMeter();
   /** Aborted when a configuration comes into force; then there is a new one. */
@@ -266,6 +269,7 @@ class Agent {
       this.#feed.retire(before.counters());
     }
     this.#profiler = next;
+    this.#profilingSince = performance.now();
     this.#beginInterval();
     this.#cpu = process.cpuUsage(); // what preparing cost does not count against the budget
     this.#bpfNs = 0;
@@ -423,7 +427,8 @@ class Agent {
     const ratio = ((cpu.user + cpu.system) / 1e3 + bpfNs / 1e6) / Math.max(1, elapsedMs) / cpus().length;
     this.#feed.overhead(ratio);
     const budget = this.#budget;
-    if (!budget) return;
+    // To learn the programs that run already costs once, and sampling less would not make it less.
+    if (!budget || performance.now() - this.#profilingSince < SETTLING_MS) return;
     const before = budget.frequencyHz;
     const now = budget.observe(ratio);
     if (now === before) return;

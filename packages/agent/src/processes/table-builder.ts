@@ -8,6 +8,9 @@ import type { BuildReply, BuildRequest } from './table-worker.ts';
 /** The bundle has the worker beside it as JavaScript, the sources as TypeScript. */
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './table-worker.ts' : './table-worker.mjs', import.meta.url);
 
+/** A thread that has nothing to do is ended after so long: its heap goes with it. A new one takes 30 ms to start. */
+const IDLE_MS = 3_000;
+
 /**
  * Runs the table worker. One thread; the smallest file that waits goes first: a library that a process has just loaded
  * must not wait for a compiler of 100 MB, and time goes with size.
@@ -18,6 +21,7 @@ export class TableBuilder {
   /** Not given to the worker yet, which has one request at a time. */
   #queue: BuildRequest[] = [];
   #isBusy = false;
+  #idle: NodeJS.Timeout | undefined;
   readonly #waiting = new Map<number, (reply: BuildReply) => void>();
 
   /** Throws an AgentError where the program of the thread is missing: without tables no stack would be whole. */
@@ -37,6 +41,7 @@ export class TableBuilder {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#idle);
     const worker = this.#worker;
     this.#worker = undefined;
     await worker?.terminate();
@@ -44,12 +49,23 @@ export class TableBuilder {
   }
 
   #next(): void {
-    if (this.#isBusy || this.#queue.length === 0) return;
+    if (this.#isBusy) return;
+    clearTimeout(this.#idle);
+    if (this.#queue.length === 0) {
+      this.#idle = setTimeout(() => this.#retire(), IDLE_MS).unref();
+      return;
+    }
     const smallest = this.#queue.reduce((a, b) => (b.size < a.size ? b : a));
     this.#queue = this.#queue.filter((request) => request !== smallest);
     this.#isBusy = true;
     this.#worker ??= this.#start();
     this.#worker.postMessage(smallest);
+  }
+
+  #retire(): void {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    void worker?.terminate();
   }
 
   #start(): Worker {
