@@ -78,9 +78,7 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   const entry = ehFrame && findUnmarkedEntry(file, source, ehFrame, program, rules);
   const entryLayer = entry === undefined ? [] : [new EntryLayer(entry, rules)];
   const topLayers = [...entryLayer, ...ehLayer, ...goLayer, ...debugLayer];
-  const gaps = ranges
-    .flatMap((range) => gapsOfLayers(topLayers, range.start, range.end))
-    .filter((gap) => gap.end - gap.start > MAX_PADDING);
+  const gaps = ranges.flatMap((range) => gapsOfLayers(topLayers, range.start, range.end, MAX_PADDING));
   const codeLayer = new CodeLayer(file, source, findFunctions(file, source, gaps), rules);
   codeLayer.completeFunctions(gaps);
   const layers = [...topLayers, codeLayer];

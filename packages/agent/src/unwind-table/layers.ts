@@ -52,10 +52,16 @@ export function firstAfter(starts: Float64Array, address: number): number {
   return low;
 }
 
-/** The stretches of [from, to) that no layer knows. */
-export function gapsOfLayers(layers: readonly Pick<Layer, 'gaps'>[], from: number, to: number): AddressRange[] {
+/** The stretches of [from, to) of more than `padding` bytes that no layer knows. */
+export function gapsOfLayers(
+  layers: readonly Pick<Layer, 'gaps'>[],
+  from: number,
+  to: number,
+  padding: number,
+): AddressRange[] {
   const gaps: AddressRange[] = [];
   const find = (level: number, a: number, b: number) => {
+    if (b - a <= padding) return;
     if (level === layers.length) gaps.push({ start: a, end: b });
     else layers[level].gaps(a, b, (c, d) => find(level + 1, c, d));
   };

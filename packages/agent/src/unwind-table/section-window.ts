@@ -2,13 +2,15 @@
 import { type ByteSource, readBytes } from '../elf/source.ts';
 
 const WINDOW_SIZE = 1 << 17;
-/** A part that is read more than so many times over, for the order of reading is not its own, is kept as a whole. */
-const MAX_READS_OVER = 4;
+/** Small parts are read at once. */
+const SMALL = 1 << 23;
+/** Others that are read more than so many times over, for the order of reading is not their own, are kept as a whole. */
+const MAX_READS_OVER = 2;
 const MAX_WHOLE = 1 << 28;
 
 /**
- * A part of a file that is read piece by piece: a window of bytes moves over it, so that a section of 100 MB costs
- * as little memory as one of 100 KB, if reading goes mostly forward.
+ * A part of a file through a window of bytes that moves over it, so that a section of 100 MB costs little memory if
+ * reading goes mostly forward.
  */
 export class SectionWindow {
   readonly size: number;
@@ -34,9 +36,10 @@ export class SectionWindow {
   move(offset: number, length: number): number {
     if (offset < this.start || offset + length > this.start + this.bytes.length) {
       const isScattered = this.#bytesRead > MAX_READS_OVER * this.size && this.size <= MAX_WHOLE;
-      const from = isScattered ? 0 : offset < this.start ? Math.max(0, offset + length - WINDOW_SIZE) : offset;
+      const isWhole = this.size <= SMALL || isScattered;
+      const from = isWhole ? 0 : offset < this.start ? Math.max(0, offset + length - WINDOW_SIZE) : offset;
       const wanted = Math.max(WINDOW_SIZE, offset + length - from);
-      const size = isScattered ? this.size : Math.min(this.size - from, wanted);
+      const size = isWhole ? this.size : Math.min(this.size - from, wanted);
       this.#bytesRead += size;
       this.bytes = readBytes(this.#source, this.#offset + from, size, 'section');
       this.start = from;
