@@ -67,7 +67,10 @@ export class NodeObjectSource implements ConfigSource {
   readonly #reflector: Reflector<RawConfig>;
   /** Of the whole spec that was handed on last, so that no change is overlooked. */
   #handedOn: string | undefined;
-  #problem: AgentError | undefined;
+  /** Why the newest spec cannot be handed on. */
+  #invalid: AgentError | undefined;
+  /** Why what was handed on is not in force. */
+  #refusal: AgentError | undefined;
   #stopped: AbortSignal | undefined;
 
   constructor(options: NodeObjectOptions) {
@@ -91,7 +94,7 @@ export class NodeObjectSource implements ConfigSource {
   }
 
   get problem(): AgentError | undefined {
-    return this.#problem;
+    return this.#invalid ?? this.#refusal;
   }
 
   /** Whether changes would be seen at once. */
@@ -111,7 +114,7 @@ export class NodeObjectSource implements ConfigSource {
   }
 
   applied({ spec }: EffectiveConfig): void {
-    this.#problem = undefined;
+    this.#refusal = undefined;
     try {
       this.#lastGood.save(spec);
     } catch (thrown) {
@@ -120,10 +123,10 @@ export class NodeObjectSource implements ConfigSource {
   }
 
   refused(config: EffectiveConfig, error: AgentError): void {
-    this.#problem = error;
+    this.#refusal = error;
     const attempt = this.#handedOn;
     void this.#options.clock.sleep(RETRY_MS, this.#stopped).then(() => {
-      if (this.#handedOn === attempt && this.#problem === error && !this.#stopped?.aborted) this.#newest.put(config);
+      if (this.#handedOn === attempt && this.#refusal === error && !this.#stopped?.aborted) this.#newest.put(config);
     });
   }
 
@@ -144,7 +147,7 @@ export class NodeObjectSource implements ConfigSource {
       this.#handOn(config.spec, config.origin);
       return;
     }
-    this.#problem ??= new AgentError(
+    this.#refusal = new AgentError(
       'config_unreadable',
       `the ${NODE_PROFILING_CONFIG.kind} of node ${nodeName} cannot be read: ${text(this.#reflector.lastError)}`,
       'check that the API server can be reached from this node',
@@ -167,9 +170,9 @@ export class NodeObjectSource implements ConfigSource {
       this.#handOn(parseNodeProfilingSpec({ rules: [], ...object.spec }), origin);
     } catch (thrown) {
       const message = `${origin}: ${(thrown as Error).message}`;
-      if (this.#problem?.message === message) return; // only its status changed
+      if (this.#invalid?.message === message) return; // only its status changed
       const error = new AgentError('config_invalid', message, 'see the API reference for what it may hold');
-      this.#problem = error;
+      this.#invalid = error;
       this.#handedOn = undefined; // the one before comes again as a change
       log.error('configuration refused, the one before stays in force', { error });
       onInvalid?.(error);
@@ -179,9 +182,10 @@ export class NodeObjectSource implements ConfigSource {
   /** Only what changed: the object comes again with every status that this agent writes. */
   #handOn(spec: NodeProfilingSpec, origin: string): void {
     const hash = canonicalHash(spec);
+    this.#invalid = undefined;
     if (hash === this.#handedOn) return;
     this.#handedOn = hash;
-    this.#problem = undefined;
+    this.#refusal = undefined;
     this.#newest.put({ spec, origin });
   }
 }

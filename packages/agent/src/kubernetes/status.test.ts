@@ -150,6 +150,33 @@ describe('StatusWriter', () => {
     assert.deepEqual([last().appliedHash, condition('Ready')?.status], ['bb', 'True']);
   });
 
+  it('does not write of what was in force before the object was there, until its own spec was tried', async () => {
+    writer.applied(config(''), undefined);
+    writer.observed(OBJECT);
+    await clock.advance(60_000);
+    assert.equal(written.length, 0);
+    writer.applied(config('aa'), 'loop');
+    await clock.advance(0);
+    assert.equal(last().appliedHash, 'aa');
+  });
+
+  it('says that the last good configuration is in force where it is what the object holds', async () => {
+    writer.applied(config('aa'), 'loop');
+    writer.observed(OBJECT);
+    await clock.advance(0);
+    assert.deepEqual([last().appliedHash, last().observedGeneration], ['aa', 1]);
+  });
+
+  it('does not forget that the newest was refused when an older one comes into force after it', async () => {
+    writer.observed(OBJECT);
+    writer.observed({ ...OBJECT, generation: 2, hash: 'bb' });
+    writer.invalid(new AgentError('config_invalid', 'no'));
+    writer.applied(config('aa'), 'loop');
+    await clock.advance(0);
+    assert.deepEqual([last().observedHash, last().appliedHash, last().observedGeneration], ['bb', 'aa', 2]);
+    assert.equal(condition('Ready')?.status, 'False');
+  });
+
   it('writes transitions at most every ten seconds, the newest of them', async () => {
     writer.observed(OBJECT);
     for (let i = 0; i < 40; i++) {

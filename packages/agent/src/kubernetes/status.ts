@@ -60,8 +60,10 @@ export class StatusWriter {
   readonly #figures = new PolicyFigures();
   readonly #degradation = new Degradation();
   #object: ObservedObject | undefined;
-  /** What the agent last tried: its hash, and the generation that it was seen in. */
-  #tried: { readonly hash: string; readonly generation: number | undefined } | undefined;
+  /** Hash of what the agent last tried. */
+  #triedHash: string | undefined;
+  /** Generation of the object in which that was seen last; undefined: nothing that stands in the object was tried yet. */
+  #generation: number | undefined;
   #inForce: InForce | undefined;
   /** Why what was tried is not in force. */
   #refusal: AgentError | undefined;
@@ -80,6 +82,7 @@ export class StatusWriter {
     if (object && this.#conditions.length === 0)
       this.#conditions = Conditions.safeParse(object.conditions).data?.slice() ?? [];
     this.#object = object;
+    this.#compare();
     // The API server is back: no reason to wait any longer.
     if (this.#failures > 0) this.#earliest = 0;
     this.#wake.abort();
@@ -118,8 +121,8 @@ export class StatusWriter {
       if (signal.aborted) return;
       if (this.#wake.signal.aborted) this.#wake = new AbortController();
       const now = this.#now();
-      const key = this.#object && this.#tried && this.#transitions(this.#status());
-      if (key === undefined) {
+      const key = this.#object && this.#generation !== undefined && this.#transitions(this.#status());
+      if (!key) {
         written = undefined;
         wait = HEARTBEAT_MS;
         continue;
@@ -152,10 +155,17 @@ export class StatusWriter {
   }
 
   #conclude(hash: string, refusal: AgentError | undefined): void {
-    const generation = this.#object?.hash === hash ? this.#object.generation : this.#tried?.generation;
-    this.#tried = { hash, generation };
-    this.#refusal = refusal;
     this.#wake.abort();
+    const newest = this.#object?.hash;
+    // The newest was refused while an older one was still being applied.
+    if (this.#refusal && this.#triedHash === newest && hash !== newest) return;
+    this.#triedHash = hash;
+    this.#refusal = refusal;
+    this.#compare();
+  }
+
+  #compare(): void {
+    if (this.#object && this.#object.hash === this.#triedHash) this.#generation = this.#object.generation ?? 0;
   }
 
   async #write(signal: AbortSignal): Promise<void> {
@@ -185,10 +195,9 @@ export class StatusWriter {
     const rules = inForce?.spec.rules ?? [];
     const counts = inForce ? podCounts(pods(), inForce.selection, rules) : [];
     this.#updateConditions();
-    const generation = this.#tried?.generation;
     return {
-      ...(generation !== undefined && { observedGeneration: generation }),
-      observedHash: this.#tried?.hash ?? '',
+      observedGeneration: this.#generation,
+      observedHash: this.#triedHash,
       ...(inForce && { appliedHash: inForce.spec.configHash }),
       agentVersion,
       kernel: kernel.slice(0, 128),
@@ -208,13 +217,9 @@ export class StatusWriter {
 
   #updateConditions(): void {
     const set = (type: string, status: Condition['status'], reason: Reason, message: string) => {
-      const observedGeneration = this.#tried?.generation;
-      const next = { type, status, reason, message: message.slice(0, MAX_MESSAGE) };
-      this.#conditions = setCondition(
-        this.#conditions,
-        observedGeneration === undefined ? next : { ...next, observedGeneration },
-        new Date(this.#options.clock.wallMs()),
-      );
+      const observedGeneration = this.#generation;
+      const next = { type, status, reason, message: message.slice(0, MAX_MESSAGE), observedGeneration };
+      this.#conditions = setCondition(this.#conditions, next, new Date(this.#options.clock.wallMs()));
     };
     const rules = this.#inForce?.spec.rules.length ?? 0;
     const sentence =
