@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Executable } from './executable.ts';
-import type { FileIdentity } from './executables.ts';
 import type { ExecutableMapping } from './proc-fs.ts';
 
 /** A mapping of a process image and the executable behind it, if there is one. */
 export interface ImageMapping extends ExecutableMapping {
   readonly executable: Executable | undefined;
-  /** The executable was not looked for yet: no rule selects the process. */
-  readonly deferred?: { readonly identity: FileIdentity | undefined };
 }
 
 /** Where an address of a process lies. */

@@ -6,7 +6,7 @@
  */
 import type { MappingRecord, SideBandRecord } from '@plumbline/bpf';
 import type { Executable } from './executable.ts';
-import type { Executables, FileIdentity } from './executables.ts';
+import type { Executables } from './executables.ts';
 import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
 import {
   type ExecutableMapping,
@@ -182,7 +182,7 @@ export class ProcessTable {
       this.#discover(record.pid, 0); // it came before us, and our scan has missed it
       return;
     }
-    if (image.mappings.length >= MAX_EXECUTABLE_MAPPINGS) return;
+    if (image.policy === 0 || image.mappings.length >= MAX_EXECUTABLE_MAPPINGS) return;
     const anonymous = record.file === '//anon';
     const mapping: ExecutableMapping = {
       start: Number(record.start),
@@ -200,14 +200,14 @@ export class ProcessTable {
           inodeGeneration: Number(record.inodeGeneration),
         }
       : undefined;
-    const added = this.#imageMapping(image.policy, record.pid, mapping, identity);
-    this.#setMappings(image, withMapping(image.mappings, added));
+    const executable = this.#options.executables.find(record.pid, mapping, identity);
+    this.#setMappings(image, withMapping(image.mappings, { ...mapping, executable }));
   }
 
   /** The side-band lost records: what is mapped may not be known any more. */
   rescan(): void {
     this.rescans++;
-    for (const image of this.#live.values()) this.#reread(image);
+    for (const image of this.#live.values()) if (image.policy !== 0) this.#reread(image);
   }
 
   /** Writes what has changed since the last call. Called once per batch of events. */
@@ -242,9 +242,11 @@ export class ProcessTable {
     for (const image of this.#live.values()) {
       const policy = this.#options.selectPolicy(image.tgid, undefined);
       if (policy === image.policy) continue;
+      // Of processes that no rule selects nothing is known; what is known of one that no longer is serves its last samples.
+      const isNew = image.policy === 0;
       image.policy = policy;
       this.#dirty.add(image);
-      this.#complete(image);
+      if (isNew) this.#reread(image);
     }
   }
 
@@ -294,7 +296,7 @@ export class ProcessTable {
     image.comm = event.comm;
     if (event.kind === 'fork') image.path = parent?.path;
     const mappings = announced?.mappings ?? inherited;
-    if (mappings) {
+    if (mappings && image.policy !== 0) {
       image.mappings = mappings;
       this.#retainAll(mappings);
     }
@@ -302,7 +304,9 @@ export class ProcessTable {
     this.#end(event.tgid);
     this.#live.set(event.tgid, image);
     this.#dirty.add(image);
-    this.#complete(image);
+    if (image.policy === 0) return;
+    if (image.mappings.length === 0) this.#reread(image);
+    else if (event.kind === 'exec') image.path = readExecutablePath(event.tgid) ?? mainPath(image.mappings);
   }
 
   #exit(tgid: number): void {
@@ -326,11 +330,17 @@ export class ProcessTable {
   }
 
   #discover(pid: number, generation: number): void {
+    const comm = readComm(pid);
+    if (comm === undefined || this.#live.has(pid)) return;
+    const image = new ProcessImage(pid, generation, this.#options.selectPolicy(pid, undefined), 0);
+    image.comm = comm;
+    if (image.policy === 0) {
+      this.#live.set(pid, image);
+      this.#dirty.add(image);
+      return;
+    }
     const mappings = readMaps(pid);
-    if (!mappings || this.#live.has(pid)) return;
-    const image = new ProcessImage(pid, generation, 0, 0);
-    image.policy = this.#options.selectPolicy(pid, undefined);
-    image.comm = readComm(pid) ?? '';
+    if (!mappings) return;
     image.path = readExecutablePath(pid);
     this.#live.set(pid, image);
     this.#setMappings(image, this.#resolve(image, mappings));
@@ -350,34 +360,8 @@ export class ProcessTable {
       const same = byStart.get(mapping.start);
       if (same?.executable && same.inode === mapping.inode && same.offset === mapping.offset)
         return { ...mapping, executable: same.executable };
-      return this.#imageMapping(image.policy, image.tgid, mapping, undefined);
+      return { ...mapping, executable: this.#options.executables.find(image.tgid, mapping) };
     });
-  }
-
-  /** A mapping with its executable; the search waits where no rule selects the process: tables cost time and memory. */
-  #imageMapping(
-    policy: number,
-    pid: number,
-    mapping: ExecutableMapping,
-    identity: FileIdentity | undefined,
-  ): ImageMapping {
-    if (policy === 0) return { ...mapping, executable: undefined, deferred: { identity } };
-    return { ...mapping, executable: this.#options.executables.find(pid, mapping, identity) };
-  }
-
-  /** Finds out what samples of the image will need. Of processes that no rule selects nothing, until one does. */
-  #complete(image: ProcessImage): void {
-    if (image.policy === 0) return;
-    if (image.mappings.length === 0) {
-      this.#reread(image);
-      return;
-    }
-    image.path ??= readExecutablePath(image.tgid) ?? mainPath(image.mappings);
-    if (!image.mappings.some(({ deferred }) => deferred)) return;
-    const mappings = image.mappings.map(({ deferred, ...mapping }) =>
-      deferred ? this.#imageMapping(image.policy, image.tgid, mapping, deferred.identity) : mapping,
-    );
-    this.#setMappings(image, mappings);
   }
 
   #setMappings(image: ProcessImage, mappings: readonly ImageMapping[]): void {
