@@ -626,7 +626,7 @@ export class Instruction {
 
   /** VEX, EVEX and XOP encodings. They leave the stack alone; a few write general registers. */
   #vector(bytes: Uint8Array, start: number, at: number, end: number, prefix: number): boolean {
-    if (at + 2 >= end) return false;
+    if (at + (prefix === 0xc5 ? 1 : prefix === 0x62 ? 3 : 2) >= end) return false;
     const p0 = bytes[at];
     let map = 1;
     let vvvv: number;
@@ -646,7 +646,7 @@ export class Instruction {
       : prefix === 0x62
         ? map !== 0 && map !== 4 && map !== 7
         : map >= 1 && map <= 3;
-    if (!known || at >= end) return false;
+    if (!known) return false;
     const opcode = bytes[at++];
     if (!isXop && map === 1 && opcode === 0x77) return this.#done(start, at, end); // vzeroupper
     let immediate = map === 3 || map === 8 ? 1 : 0;
