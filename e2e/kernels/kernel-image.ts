@@ -115,7 +115,10 @@ export async function kernelImage({ series, suite, packages }: Kernel, refresh =
   const temporary = mkdtempSync(join(directory, '.apt-'));
   try {
     const apt = await Apt.open(temporary, suite);
-    const newest = (await apt.names('linux-image-')).filter((name) => packages.test(name)).sort(byVersion).at(-1);
+    const newest = (await apt.names('linux-image-'))
+      .filter((name) => packages.test(name))
+      .sort(byVersion)
+      .at(-1);
     if (newest === undefined) throw new Error(`suite ${suite} has no kernel of series ${series} any more`);
     const [kernel] = await apt.unpackKernel(newest);
     const image = join(directory, `vmlinuz-${newest.replace('linux-image-', '')}`);
