@@ -53,7 +53,7 @@ export interface Recording {
 }
 
 export interface RecordingOptions {
-  readonly pid?: number;
+  readonly pid?: number | readonly number[];
   /** Default: every process of the machine. */
   readonly strategy: Strategy;
   readonly seconds: number;

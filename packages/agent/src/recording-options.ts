@@ -24,8 +24,8 @@ export const MAX_FREQUENCY_HZ = 10_000;
 export const MAX_USER_FRAMES = 4096; // MAX_USER_FRAMES of packages/bpf/bpf/abi.h
 
 export type RecordTarget =
-  /** One process, with all its threads and the processes it starts from now on. */
-  | { readonly kind: 'pid'; readonly pid: number }
+  /** One process, and perhaps others, with all their threads and the processes they start from now on. */
+  | { readonly kind: 'pid'; readonly pid: number; readonly others?: readonly number[] }
   /** Every process of the machine. */
   | { readonly kind: 'all' }
   /**
@@ -127,7 +127,12 @@ export interface RawStack {
 
 /** What became of walks that were walked again as a check, and of spilled stacks. */
 export interface RecoveryResult {
-  readonly spills: { readonly sent: number; readonly limited: number; readonly refused: number; readonly unread: number };
+  readonly spills: {
+    readonly sent: number;
+    readonly limited: number;
+    readonly refused: number;
+    readonly unread: number;
+  };
   readonly recovered: number;
   /** Why others were not, by reason. */
   readonly failures: Readonly<Record<string, number>>;

@@ -44,7 +44,8 @@ export async function record(
   onProgress: (progress: RecordProgress) => void,
 ): Promise<RecordResult> {
   const { target } = options;
-  const selected = new Set<number>(target.kind === 'pid' ? [target.pid, ...listDescendants(target.pid)] : []);
+  const named = target.kind === 'pid' ? [target.pid, ...(target.others ?? [])] : [];
+  const selected = new Set<number>(named.flatMap((pid) => [pid, ...listDescendants(pid)]));
   const everything = target.kind === 'all';
   const mismatches: FoundMismatch[] = [];
   const profiler = new Profiler({
@@ -78,7 +79,7 @@ export async function record(
     processes.flush();
     await untilReady(profiler, program, options.abort, onProgress);
 
-    if (target.kind === 'pid' && !isRunning(target.pid)) {
+    if (target.kind === 'pid' && !named.some(isRunning)) {
       throw new AgentError('process_gone', `process ${target.pid} ended before it could be recorded`, 'start it again');
     }
 
@@ -181,7 +182,8 @@ async function untilEnd(
     const left = options.durationMs - elapsedMs;
     if (options.abort.aborted) return 'aborted';
     if (left <= 0) return undefined;
-    if (options.target.kind === 'pid' && !isRunning(options.target.pid)) return 'process_ended';
+    const { target } = options;
+    if (target.kind === 'pid' && ![target.pid, ...(target.others ?? [])].some(isRunning)) return 'process_ended';
     const nap = systemClock.sleep(Math.min(PROGRESS_MS, left), options.abort);
     if ((await Promise.race([nap, ...(ended ? [ended] : [])])) === true) return 'process_ended';
   }

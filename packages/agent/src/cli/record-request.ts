@@ -55,7 +55,8 @@ export function readRecordRequest(args: Arguments, context: RequestContext): Rec
   };
   // Everything that can be wrong with the line itself comes before looks at the machine.
   const kind = readTargetKind(args);
-  const pid = kind === 'pid' ? parseIntegerFlag('--pid', textOf(args, 'pid') as string, 1, MAX_PID) : 0;
+  const pids = kind === 'pid' ? (textOf(args, 'pid') as string).split(',') : [];
+  const numbers = pids.map((text) => parseIntegerFlag('--pid', text, 1, MAX_PID));
   const durationText = textOf(args, 'duration');
   const endless = kind === 'command' ? Number.POSITIVE_INFINITY : DEFAULT_DURATION_MS;
   const durationMs = durationText === undefined ? endless : parseDurationFlag('--duration', durationText);
@@ -73,7 +74,7 @@ export function readRecordRequest(args: Arguments, context: RequestContext): Rec
   const fallback = toStdout || output !== undefined ? 'folded' : 'html';
   const format = choice('format', (output && formatOfName(output)) || fallback, OUTPUT_FORMATS);
 
-  const { target, what, fileWord } = findTarget(kind, pid, args, context, toStdout || json);
+  const { target, what, fileWord } = findTarget(kind, numbers, args, context, toStdout || json);
   return {
     options: { target, durationMs, frequency, event, strategy, maxFrames, keepRawStacks: format === 'raw' },
     format,
@@ -108,7 +109,7 @@ interface FoundTarget {
 
 function findTarget(
   kind: RecordTarget['kind'],
-  pid: number,
+  pids: readonly number[],
   args: Arguments,
   context: RequestContext,
   stdoutIsOurs: boolean,
@@ -117,8 +118,11 @@ function findTarget(
     case 'all':
       return { target: { kind: 'all' }, what: 'all processes', fileWord: 'all' };
     case 'pid': {
-      const name = findProcess(pid, context.procRoot);
-      return { target: { kind: 'pid', pid }, what: `${printable(name)} (pid ${pid})`, fileWord: `${name}-${pid}` };
+      const [pid, ...others] = pids;
+      const [name] = pids.map((each) => findProcess(each, context.procRoot));
+      const more = others.length === 0 ? '' : ` and ${others.length} more`;
+      const what = `${printable(name)} (pid ${pid})${more}`;
+      return { target: { kind: 'pid', pid, ...(more ? { others } : {}) }, what, fileWord: `${name}-${pid}` };
     }
     case 'command': {
       const argv = args.rest as readonly string[];

@@ -21,7 +21,12 @@ export const recordCommand: Command = {
   usage: ['[flags] --pid PID', '[flags] --all', '[flags] -- COMMAND [ARGUMENTS...]'],
   takesRest: true,
   flags: [
-    { name: 'pid', short: 'p', value: 'PID', help: 'Record this process, its threads, and processes that it starts.' },
+    {
+      name: 'pid',
+      short: 'p',
+      value: 'PID',
+      help: 'Record this process (or several: PID,PID), its threads, and processes that it starts.',
+    },
     { name: 'all', short: 'a', help: 'Record every process of the machine.' },
     {
       name: 'duration',
