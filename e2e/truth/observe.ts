@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Fixtures that run side by side while they are recorded. */
+import { readdirSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { waitUntil } from '../cluster/wait-until.ts';
 import type { Recipe } from '../fixtures/recipes.ts';
-import { type RunningFixture, startFixture } from '../fixtures/start.ts';
+import { processorTime, type RunningFixture, startFixture } from '../fixtures/start.ts';
 import { type ExecutableMapping, executableMappings } from './mappings.ts';
 import { type RecordedStack, type RecordedSummary, recordRaw, type Strategy } from './recording.ts';
 
@@ -25,9 +28,12 @@ export interface Observation {
 
 export interface ObservationOptions {
   readonly strategy: Strategy;
+  /** At most; it ends when each fixture has had its turns on a processor. */
   readonly seconds: number;
   /** Hz. */
   readonly frequency: number;
+  /** Record the fixtures alone; otherwise every process of the machine. */
+  readonly fixturesAlone?: boolean;
 }
 
 function signal(fixtures: readonly RunningFixture[], name: NodeJS.Signals): void {
@@ -42,6 +48,28 @@ function signal(fixtures: readonly RunningFixture[], name: NodeJS.Signals): void
   }
 }
 
+/** Dozens of busy loops must leave the profiler its turn on a busy machine. */
+const NICENESS = 5;
+
+function renice({ pid, stacks }: RunningFixture): void {
+  for (const each of new Set([pid, ...stacks.map((stack) => stack.pid)])) {
+    for (const tid of readdirSync(`/proc/${each}/task`)) setPriority(Number(tid), NICENESS);
+  }
+}
+
+/** Processor time that each fixture gets while it is recorded, in nanoseconds. */
+const TURN = 30_000_000;
+/** The same for those that change while they are recorded: longer than the change takes to become known. */
+const SETTLING_TURN = 200_000_000;
+
+function runtimeOf({ pid, stacks }: RunningFixture): number {
+  const pids = [...new Set([pid, ...stacks.map((stack) => stack.pid)])];
+  return pids.reduce((sum, each) => sum + processorTime(each), 0);
+}
+
+/** How many start at a time. */
+const STARTING = 6;
+
 /** Starts a batch, holds it still while the profiler prepares, and lets it run while it is recorded. */
 export async function observe(
   batch: readonly Case[],
@@ -50,17 +78,29 @@ export async function observe(
 ): Promise<Observation> {
   const fixtures: RunningFixture[] = [];
   try {
-    for (const { recipe, depth } of batch) {
-      const fixture = await startFixture(recipe, directories.get(recipe.name)!, depth);
-      fixtures.push(fixture);
-      signal([fixture], 'SIGSTOP');
-    }
+    const queue = [...batch];
+    const startAll = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        const fixture = await startFixture(next.recipe, directories.get(next.recipe.name)!, next.depth);
+        fixtures.push(fixture);
+        signal([fixture], 'SIGSTOP');
+        renice(fixture);
+      }
+    };
+    await Promise.all(Array.from({ length: STARTING }, startAll));
+    const own = fixtures.flatMap(({ pid, stacks: truths }) => [pid, ...truths.map((truth) => truth.pid)]);
     const { summary, stacks } = await recordRaw({
       ...options,
+      pid: options.fixturesAlone ? [...new Set(own)] : undefined,
       whileRecording: async () => {
         signal(fixtures, 'SIGCONT');
         await Promise.all(fixtures.filter(({ recipe }) => recipe.trigger).map((fixture) => fixture.trigger()));
+        const turn = ({ recipe }: RunningFixture) => (recipe.expect.outcome === 'settling' ? SETTLING_TURN : TURN);
+        const wanted = new Map(fixtures.map((fixture) => [fixture, runtimeOf(fixture) + turn(fixture)]));
+        const hasRun = (fixture: RunningFixture) => runtimeOf(fixture) >= wanted.get(fixture)!;
+        await waitUntil('each fixture to have run', () => fixtures.every(hasRun), { timeout: options.seconds * 1000 });
       },
+      endsWithCallback: true,
       afterRecording: () => signal(fixtures, 'SIGSTOP'),
       keep: ({ pid }) =>
         fixtures.some((fixture) => fixture.pid === pid || fixture.stacks.some((truth) => truth.pid === pid)),

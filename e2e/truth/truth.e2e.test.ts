@@ -8,7 +8,7 @@ import { type Case, type Observed, observe } from './observe.ts';
 
 /** Fixtures that run side by side in one recording: enough to share its start, few enough to get their turns on a processor. */
 const BATCH = 60;
-const SECONDS = 3;
+const SECONDS = 60;
 const FREQUENCY = 499;
 
 const cases: Case[] = recipes.flatMap((recipe) => recipe.depths.map((depth) => ({ recipe, depth })));

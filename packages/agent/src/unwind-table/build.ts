@@ -17,7 +17,7 @@ import { CfaProgram } from './cfa-program.ts';
 import type { AddressRange } from './cfi.ts';
 import { CodeLayer } from './code-layer.ts';
 import { SegmentEncoder, type UnwindSegment } from './encode.ts';
-import { EntryLayer, findUnmarkedEntry } from './entry-code.ts';
+import { EntryLayer, findContextStart, findUnmarkedEntry } from './entry-code.ts';
 import { UnwindTableError } from './errors.ts';
 import { openDebugFrame, openEhFrame } from './frame-sections.ts';
 import { findFunctions } from './functions.ts';
@@ -76,7 +76,10 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
   const [ehLayer, debugLayer] = [ehFrame, debugFrame].map((s) => (s === undefined ? [] : [new FrameLayer(s, program)]));
   const goLayer = go === undefined ? [] : [new GoLayer(go, file, source, rules)];
   const entry = ehFrame && findUnmarkedEntry(file, source, ehFrame, program, rules);
-  const entryLayer = entry === undefined ? [] : [new EntryLayer(entry, rules)];
+  const contextStart = ehFrame && findContextStart(file, source, ehFrame, ranges);
+  const entryLayer = [entry, contextStart].flatMap((range) =>
+    range === undefined ? [] : [new EntryLayer(range, rules)],
+  );
   const topLayers = [...entryLayer, ...ehLayer, ...goLayer, ...debugLayer];
   const gaps = ranges.flatMap((range) => gapsOfLayers(topLayers, range.start, range.end, MAX_PADDING));
   const codeLayer = new CodeLayer(file, source, findFunctions(file, source, gaps), rules);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ElfFile } from '../elf/file.ts';
-import type { ByteSource } from '../elf/source.ts';
+import { addressToOffset, type ElfFile, loadSegmentAt } from '../elf/file.ts';
+import { type ByteSource, readBytes } from '../elf/source.ts';
 import type { CfaProgram, RuleSink } from './cfa-program.ts';
 import type { AddressRange, FrameSection } from './cfi.ts';
 import { hasEntryCode } from './functions.ts';
@@ -29,6 +29,45 @@ export function findUnmarkedEntry(
     },
   });
   return isMarked ? undefined : range;
+}
+
+/**
+ * mov %rbx,%rsp; mov (%rsp),%rdi; test %rdi,%rdi: how glibc's __start_context begins, which makecontext() lays down as the
+ * return address of a coroutine's first function.
+ */
+const START_CONTEXT = Uint8Array.of(0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x85, 0xff);
+const ENDBR64_SIZE = 4;
+/** Text above this size is not searched: no C library is as large. */
+const MAX_SEARCHED = 1 << 23;
+const CHUNK = 1 << 20;
+
+/**
+ * The bottom of coroutines: nothing calls it, and its call frame information does not say so. With the byte before it, since a
+ * return address belongs to the instruction before.
+ */
+export function findContextStart(
+  file: ElfFile,
+  source: ByteSource,
+  section: FrameSection,
+  text: readonly AddressRange[],
+): AddressRange | undefined {
+  if (text.reduce((sum, { start, end }) => sum + end - start, 0) > MAX_SEARCHED) return undefined;
+  for (const range of text) {
+    for (let from = range.start; from < range.end; from += CHUNK) {
+      const size = Math.min(CHUNK + START_CONTEXT.length, range.end - from);
+      const segment = loadSegmentAt(file, from);
+      if (segment === undefined || from + size > segment.address + segment.fileSize) break;
+      const bytes = readBytes(source, addressToOffset(file, from), size, 'text');
+      const code = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      for (let at = code.indexOf(START_CONTEXT); at >= 0; at = code.indexOf(START_CONTEXT, at + 1)) {
+        const address = from + at;
+        const index = firstAfter(section.starts, address) - 1;
+        const isStart = address === section.starts[index] || address === section.starts[index] + ENDBR64_SIZE;
+        if (isStart && section.select(index)) return { start: section.start - 1, end: section.end };
+      }
+    }
+  }
+  return undefined;
 }
 
 /** RULE_ENTRY for one range, whatever other layers say. */
