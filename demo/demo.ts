@@ -148,7 +148,9 @@ async function profile(address: string): Promise<void> {
   // On a busy machine the first names take their time; all that was sampled until now is waited for.
   const sampled = await userSamples(address);
   const received = () =>
-    receiver.requests.flatMap((request) => receivedStacks(request)).reduce((sum, { count, outcome }) => sum + (outcome === 'kernel_only' ? 0 : count), 0);
+    receiver.requests
+      .flatMap((request) => receivedStacks(request))
+      .reduce((sum, { count, outcome }) => sum + (outcome === 'kernel_only' ? 0 : count), 0);
   console.log(bold(`Waiting until the ${sampled} samples are symbolized and exported`));
   const deadline = performance.now() + 120_000;
   while (received() < sampled && performance.now() < deadline) await delay(200);

@@ -21,7 +21,7 @@ export function encodeFolded(profile: Profile, options: FoldedOptions = {}): str
   const label = (frame: FrameHandle): string => {
     labels[frame] ??= frameLabel(profile, frame)
       .replaceAll(';', ':')
-      .replaceAll(/[\r\n]+/g, ' ');
+      .replaceAll(/[\r\n\u2028\u2029]+/g, ' ');
     return labels[frame];
   };
 
@@ -33,7 +33,7 @@ export function encodeFolded(profile: Profile, options: FoldedOptions = {}): str
       for (let frame = stacks.frame(s); frame !== NO_FRAME; frame = frames.inlinedInto(frame)) path.push(label(frame));
     }
     const prefix = options.prefix?.(samples.resource(sample as SampleHandle));
-    if (prefix !== undefined) path.push(prefix.replaceAll(';', ':').replaceAll(/[\r\n]+/g, ' '));
+    if (prefix !== undefined) path.push(prefix.replaceAll(';', ':').replaceAll(/[\r\n\u2028\u2029]+/g, ' '));
     if (path.length === 0) path.push('[no stack]');
     const line = path.reverse().join(';');
     totals.set(line, (totals.get(line) ?? 0) + samples.value(sample as SampleHandle));

@@ -11,7 +11,7 @@ import { findRule } from '../unwind-table/lookup.ts';
 import * as abi from '../unwind-table/row.ts';
 import { SectionWindow } from '../unwind-table/section-window.ts';
 import { RETURN_ADDRESS, type Row, rowAt } from './call-frame-row.ts';
-import { FrameDescriptions, openEhFrames } from './frame-description.ts';
+import { type FrameDescription, FrameDescriptions, openEhFrames } from './frame-description.ts';
 
 const libraries = [...new Set((readMaps(process.pid) ?? []).map(({ path }) => path))].filter((path) =>
   /\.so/.test(path),
@@ -40,9 +40,10 @@ describe('call frame information of real files', () => {
       let described = 0;
       const step = Math.max(1, Math.floor(text.size / PROBES));
       for (let address = text.address; address < text.address + text.size; address += step) {
-        const description = bySearch.find(address);
+        const description: FrameDescription | undefined = bySearch.find(address);
         const other = byIndex.find(address);
-        assert.deepEqual([description?.start, description?.end], [other?.start, other?.end], address.toString(16));
+        assert.equal(description?.start, other?.start, address.toString(16));
+        assert.equal(description?.end, other?.end, address.toString(16));
         if (!description) continue;
         described++;
         const row = rowAt(description, address);

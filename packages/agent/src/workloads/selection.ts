@@ -17,7 +17,7 @@ export class Selection {
   constructor(rules: readonly NodeRule[]) {
     this.#rules = rules.map(matcher);
     const first = rules[0];
-    this.defaultPolicy = first && first.hostProcesses && takesEveryContainer(first) ? 1 : NOT_SELECTED;
+    this.defaultPolicy = first?.hostProcesses && takesEveryContainer(first) ? 1 : NOT_SELECTED;
   }
 
   /** Index of the rule plus one, or NOT_SELECTED. */
