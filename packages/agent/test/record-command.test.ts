@@ -12,7 +12,8 @@ import { builtFile } from '@plumbline/bpf';
 import type { JsonSummary } from '../src/cli/summary.ts';
 
 const PLUMBLINE = fileURLToPath(new URL('../../../bin/plumbline', import.meta.url));
-const NOBODY = 65534;
+/** Root without any capability: files stay readable wherever the checkout lies. */
+const WITHOUT_CAPABILITIES = ['setpriv', '--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
 
 function whatIsMissing(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root';
@@ -31,15 +32,10 @@ describe('plumbline record', { skip: missing ?? false, concurrency: 1 }, () => {
   let folder: string;
   let busy: ChildProcess;
   const env = { ...process.env, NODE_TEST_CONTEXT: '', NODE_OPTIONS: '' };
-  const run = (args: readonly string[], options: { uid?: number } = {}) =>
-    spawnSync(PLUMBLINE, args, {
-      encoding: 'utf8',
-      cwd: folder,
-      env,
-      timeout: 120_000,
-      maxBuffer: 1 << 28,
-      ...options,
-    });
+  const run = (args: readonly string[], prefix: readonly string[] = []) => {
+    const [command, ...words] = [...prefix, PLUMBLINE, ...args];
+    return spawnSync(command, words, { encoding: 'utf8', cwd: folder, env, timeout: 120_000, maxBuffer: 1 << 28 });
+  };
   const recordBusy = (...args: string[]) => run(['record', '--pid', String(busy.pid), '--duration', '1s', ...args]);
   const identity = (summary: JsonSummary) => {
     const sum = (counts: number[]) => counts.reduce((a, b) => a + b, 0);
@@ -203,7 +199,7 @@ describe('plumbline record', { skip: missing ?? false, concurrency: 1 }, () => {
   });
 
   test('without privileges it says which, and what to do', () => {
-    const { stderr, status } = run(['record', '--all'], { uid: NOBODY });
+    const { stderr, status } = run(['record', '--all'], WITHOUT_CAPABILITIES);
     assert.deepEqual(
       [stderr, status],
       [
@@ -234,7 +230,7 @@ describe('plumbline record', { skip: missing ?? false, concurrency: 1 }, () => {
     assert.equal(diagnosis.works, true);
     assert.ok(diagnosis.depth >= 145);
     assert.equal(diagnosis.kernel, readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim());
-    const refused = run(['doctor'], { uid: NOBODY });
+    const refused = run(['doctor'], WITHOUT_CAPABILITIES);
     assert.equal(refused.status, 1);
     assert.match(refused.stdout, /Profiling cannot work here:\n {2}CAP_BPF, CAP_PERFMON/);
   });
