@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An executable as the unwinder reads it: what is known of the frame at an address, and the bytes of its code. */
 import { ElfError } from '../elf/errors.ts';
-import { type ElfFile, loadSegmentAt, PT_LOAD, parseElf } from '../elf/file.ts';
+import { type ElfFile, loadSegmentAt, PF_X, type ProgramHeader, PT_LOAD, parseElf } from '../elf/file.ts';
 import { openGoPclntab } from '../elf/go-pclntab.ts';
 import { type ByteSource, readBytes } from '../elf/source.ts';
 import { buildUnwindTable } from '../unwind-table/build.ts';
@@ -68,11 +68,11 @@ export class UnwindFile {
     return (1 << 18) + index + table + 400 * this.#known.size;
   }
 
-  /** The file virtual address of the byte at a file offset that begins a mapping. */
+  /** The file virtual address of the byte at a file offset that begins an executable mapping. */
   addressOfOffset(offset: number): number | undefined {
-    const load = this.#file.programHeaders.find(
-      (h) => h.type === PT_LOAD && offset >= h.offset - (h.offset % PAGE) && offset < h.offset + h.fileSize,
-    );
+    const holds = (h: ProgramHeader) => offset >= h.offset - (h.offset % PAGE) && offset < h.offset + h.fileSize;
+    // Two segments may share a page of the file.
+    const load = this.#file.programHeaders.find((h) => h.type === PT_LOAD && (h.flags & PF_X) !== 0 && holds(h));
     return load && load.address + (offset - load.offset);
   }
 
