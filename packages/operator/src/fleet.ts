@@ -60,6 +60,10 @@ export class Fleet {
     return this.#policies.values();
   }
 
+  get policyCount(): number {
+    return this.#policies.size;
+  }
+
   policy(name: string): PolicyState | undefined {
     return this.#policies.get(name);
   }
@@ -95,7 +99,10 @@ export class Fleet {
   nodeChanged(name: string, replaced: boolean): void {
     this.#candidates.delete(name);
     this.#desired.delete(name);
-    if (replaced) for (const { released } of this.#policies.values()) released.delete(name);
+    for (const state of this.#policies.values()) {
+      state.targets = undefined;
+      if (replaced) state.released.delete(name);
+    }
   }
 
   /** After namespaces were added, removed or relabelled. @returns whether some rule is another one now. */
@@ -162,11 +169,21 @@ export class Fleet {
   }
 
   /** Linux nodes that the current spec of the policy selects, in release order. */
-  targets({ current }: PolicyState): NodeView[] {
+  targets(state: PolicyState): readonly NodeView[] {
+    const { current } = state;
     if (!current) return [];
-    return [...this.#stores.nodes.values()]
+    state.targets ??= [...this.#stores.nodes.values()]
       .filter((node) => selects(current, node))
       .sort((a, b) => (a.order < b.order ? -1 : 1));
+    return state.targets;
+  }
+
+  /**
+   * The other policies that are being rolled out and have not reached the node. What is released together is written
+   * together, so that many policies that change at once do not mean as many writes to every node.
+   */
+  companions(state: PolicyState, node: NodeView): PolicyState[] {
+    return this.#candidatesOf(node).filter((other) => other !== state && isRollingTowards(other, node));
   }
 
   /** Names of policies that are, or may come to be, in force on the node. */
@@ -252,6 +269,18 @@ function effectiveOn(
   // for nothing: frozen, rolled back, or not readable.
   const keep = wanted || paused || phase === 'RolledBack' || current === undefined;
   return lastGood && keep && selects(lastGood, node) ? lastGood : undefined;
+}
+
+/** A node waits for the policy, and will get it from the sliding window rather than as a canary. */
+function isRollingTowards({ current, rollout, released, paused }: PolicyState, node: NodeView): boolean {
+  return (
+    !paused &&
+    current !== undefined &&
+    rollout?.revision === current.revision &&
+    rollout.phase === 'Rolling' &&
+    !released.has(node.name) &&
+    selects(current, node)
+  );
 }
 
 function selects({ selectsNode }: EffectivePolicy, { linux, labels }: NodeView): boolean {

@@ -3,7 +3,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type ClusterAccess, inClusterAccess } from '@plumbline/kube';
-import { kubeconfigAccess } from '@plumbline/kube/kubeconfig';
 import packageJson from '../package.json' with { type: 'json' };
 import { FlagError, type Flags, HELP, parseFlags } from './flags.ts';
 import { jsonLogger } from './log.ts';
@@ -26,7 +25,7 @@ async function main(): Promise<number> {
       stop.abort();
     });
   }
-  const access = clusterAccess(flags);
+  const access = await clusterAccess(flags);
   const stopTracing = await startTracing(process.env);
   const namespace = flags.namespace ?? access.namespace ?? 'plumbline';
   const operator = new Operator({
@@ -53,8 +52,10 @@ async function main(): Promise<number> {
   }
 }
 
-function clusterAccess({ kubeconfig }: Flags): ClusterAccess {
+/** What reads kubeconfigs is large, and a pod does not need it. */
+async function clusterAccess({ kubeconfig }: Flags): Promise<ClusterAccess> {
   if (kubeconfig === undefined && process.env.KUBERNETES_SERVICE_HOST) return inClusterAccess();
+  const { kubeconfigAccess } = await import('@plumbline/kube/kubeconfig');
   return kubeconfigAccess(kubeconfig);
 }
 

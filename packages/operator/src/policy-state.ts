@@ -3,7 +3,7 @@
 import { compileSelector, ProfilingPolicySpec, policyRevision, problemsOf, type RolloutStatus } from '@plumbline/api';
 import type { EffectivePolicy } from './merge/precedence.ts';
 import type { Release } from './rollout/node-state.ts';
-import type { PolicyView } from './views.ts';
+import type { NodeView, PolicyView } from './views.ts';
 
 export interface PolicyState {
   view: PolicyView;
@@ -16,6 +16,12 @@ export interface PolicyState {
   paused: boolean;
   /** Nodes that were given the current revision, by name. */
   released: Map<string, Release>;
+  /** How many more nodes may be given the revision now; 0 unless the rollout is rolling. */
+  freeSlots: number;
+  /** Since when its nodes wait for other policies while nothing of its own is in flight, on the clock. */
+  heldUpSince: number | undefined;
+  /** Nodes that `current` selects, in release order; undefined until they are worked out. */
+  targets: NodeView[] | undefined;
   /** When the status was last written, on the clock. */
   writtenAt: number | undefined;
 }
@@ -33,6 +39,9 @@ export function policyState(view: PolicyView): PolicyState {
     rollout: view.status.rollout,
     paused: parsed.success && parsed.data.paused,
     released: new Map(),
+    freeSlots: 0,
+    heldUpSince: undefined,
+    targets: undefined,
     writtenAt: undefined,
   };
 }

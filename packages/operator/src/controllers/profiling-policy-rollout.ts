@@ -24,6 +24,7 @@ import { type PolicyNode, summarize } from '../status/summarize.ts';
 import { announcements, changeBetween } from '../status/transitions.ts';
 import type { NodeView } from '../views.ts';
 import type { Reconciler, Result } from './controller.ts';
+import { gatherMs } from './triggers.ts';
 
 export interface PolicyRolloutOptions {
   fleet: Fleet;
@@ -40,13 +41,13 @@ export interface PolicyRolloutOptions {
 
 /** Node counts are written at most so often, truncation figures more rarely; what is news is written at once. */
 const COUNTS_INTERVAL_MS = 5_000;
+/** With many policies more rarely, so that all of them together write ten counts a second. */
+const COUNTS_INTERVAL_PER_POLICY_MS = 100;
 const FIGURES_INTERVAL_MS = 60_000;
 /** Agents fall silent without an event; look that often. */
 const IDLE_MS = 60_000;
 /** Longer than a reconcile takes. */
 const GATHER_MS = 100;
-/** A node that was just given the revision is looked at again soon. */
-const RELEASED_MS = 250;
 
 type Seen = RolloutNode & PolicyNode;
 
@@ -87,13 +88,18 @@ export class PolicyRollout implements Reconciler {
       selectsNoNamespace: compiled !== undefined && compiled.problem === undefined && compiled.rule === undefined,
       now: clock.date(),
     });
-    const next = { rollout, lastGood, release: decision?.release ?? [] };
+    const next = { rollout, lastGood, release: decision?.release ?? [], freeSlots: decision?.freeSlots ?? 0 };
     // An end of a rollout is in the cluster before it is acted upon, so that a leader that comes after this one knows it.
     const ended = rollout?.phase !== state.rollout?.phase && decision?.release.length === 0;
     if (!ended) this.#act(state, next);
     const statusDueMs = await this.#write(state, status);
     if (ended) this.#act(state, next);
-    const again = [statusDueMs, decision?.againAfterMs, decision?.release.length ? RELEASED_MS : undefined, IDLE_MS];
+    const again = [
+      statusDueMs,
+      decision?.againAfterMs,
+      decision?.release.length ? gatherMs(state) : undefined,
+      IDLE_MS,
+    ];
     return { againAfterMs: Math.min(...again.filter((ms) => ms !== undefined)) };
   }
 
@@ -117,29 +123,36 @@ export class PolicyRollout implements Reconciler {
       now: clock.now(),
       progressDeadlineMs: parseDuration(current?.spec.rollout.progressDeadline ?? '10m'),
     });
-    return { name: node.name, state: seen, config, reporting };
+    const together = seen.kind === 'waiting' && fleet.companions(state, node).every(({ freeSlots }) => freeSlots > 0);
+    return { name: node.name, state: seen, config, reporting, together };
   }
 
   #advance(state: PolicyState, nodes: readonly Seen[]): RolloutDecision | undefined {
+    const { clock } = this.#options;
     const { current, rollout, paused } = state;
     if (!current) return undefined;
-    return advanceRollout({
+    const now = clock.now();
+    const decision = advanceRollout({
       settings: current.spec.rollout,
       paused,
       revision: current.revision,
       previous: rollout,
       nodes,
-      now: this.#options.clock.date(),
+      heldUpMs: now - (state.heldUpSince ?? now),
+      now: clock.date(),
     });
+    state.heldUpSince = decision.heldUp ? (state.heldUpSince ?? now) : undefined;
+    return decision;
   }
 
   /** @returns milliseconds after which the status may be written, where it is too early now. */
   async #write(state: PolicyState, status: ProfilingPolicyStatus): Promise<number | undefined> {
-    const { policies, events, statusRate, clock } = this.#options;
+    const { fleet, policies, events, statusRate, clock } = this.#options;
     const before = state.view.status;
     const change = changeBetween(before, status);
     if (change === 'none') return undefined;
-    const interval = { transition: 0, counts: COUNTS_INTERVAL_MS, figures: FIGURES_INTERVAL_MS }[change];
+    const counts = Math.max(COUNTS_INTERVAL_MS, COUNTS_INTERVAL_PER_POLICY_MS * fleet.policyCount);
+    const interval = { transition: 0, counts, figures: Math.max(counts, FIGURES_INTERVAL_MS) }[change];
     const due = (state.writtenAt ?? Number.NEGATIVE_INFINITY) + interval - clock.now();
     if (due > 0) return due;
     await statusRate.take();
@@ -158,11 +171,29 @@ export class PolicyRollout implements Reconciler {
     return undefined;
   }
 
-  #act(state: PolicyState, next: Pick<PolicyState, 'rollout' | 'lastGood'> & { release: string[] }): void {
+  #act(
+    state: PolicyState,
+    next: Pick<PolicyState, 'rollout' | 'lastGood' | 'freeSlots'> & { release: string[] },
+  ): void {
     const { fleet, nodeQueue, clock } = this.#options;
     const changed = fleet.setRollout(state, next.rollout, next.lastGood);
+    state.freeSlots = next.freeSlots;
+    for (const name of next.release) this.#joinIn(state, name);
     fleet.release(state, next.release, clock.now());
-    // Policies that were changed together release the same nodes in the same moment: one write for all.
     for (const name of [...changed, ...next.release]) nodeQueue.addAfter(name, GATHER_MS);
+  }
+
+  /** Where a node is to be written anyway, the other policies that are on their way to it come along. */
+  #joinIn(state: PolicyState, name: string): void {
+    const { fleet, queue, clock, agents } = this.#options;
+    const node = fleet.nodes.get(name);
+    if (!node) return;
+    const counts = agents.isAlive(name) && node.ready;
+    for (const other of fleet.companions(state, node)) {
+      if (counts && other.freeSlots <= 0) continue;
+      if (counts) other.freeSlots -= 1;
+      fleet.release(other, [name], clock.now());
+      queue.addAfter(other.view.name, gatherMs(other));
+    }
   }
 }

@@ -5,6 +5,7 @@ import type { Change, Clock, WorkQueue } from '@plumbline/kube';
 import type { AgentActivity } from '../agent-activity.ts';
 import type { Fleet } from '../fleet.ts';
 import type { NamespaceView } from '../merge/rule.ts';
+import type { PolicyState } from '../policy-state.ts';
 import type { NodeConfigView, NodeView, PolicyView } from '../views.ts';
 
 export interface TriggerOptions {
@@ -94,8 +95,14 @@ export class Triggers {
   }
 
   #policies(names: Iterable<string>): void {
-    for (const name of new Set(names)) this.#options.policyQueue.addAfter(name, GATHER_MS);
+    const { fleet, policyQueue } = this.#options;
+    for (const name of new Set(names)) policyQueue.addAfter(name, gatherMs(fleet.policy(name)));
   }
+}
+
+/** Looking at a policy costs in proportion to its nodes; the more there are, the more reports are looked at together. */
+export function gatherMs(state: PolicyState | undefined): number {
+  return GATHER_MS + (state?.targets?.length ?? 0) / 4;
 }
 
 function sameNode(a: NodeView, b: NodeView): boolean {

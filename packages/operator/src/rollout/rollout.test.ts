@@ -12,28 +12,28 @@ const settingsOf = (rollout: object) => ProfilingPolicySpec.parse({ target: { al
 class Cluster {
   readonly states: NodeState[];
   readonly reporting: boolean[];
+  readonly together: boolean[];
   status: RolloutStatus | undefined;
   now = Date.UTC(2026, 0, 1);
   paused = false;
+  heldUpMs = 0;
   revision = 'r1';
   settings: ReturnType<typeof settingsOf>;
 
   constructor(size: number, rollout: object = {}) {
     this.states = Array.from({ length: size }, () => ({ kind: 'waiting' }));
     this.reporting = this.states.map(() => true);
+    this.together = this.states.map(() => true);
     this.settings = settingsOf(rollout);
   }
 
   step(): RolloutDecision {
-    const nodes = this.states.map((state, index) => ({ name: `n${index}`, state, reporting: this.reporting[index] }));
-    const decision = advanceRollout({
-      settings: this.settings,
-      paused: this.paused,
-      revision: this.revision,
-      previous: this.status,
-      nodes,
-      now: new Date(this.now),
-    });
+    if (this.status?.revision !== this.revision && !this.paused) {
+      const begun = this.#decide();
+      assert.deepEqual(begun.release, [], 'others that changed in the same moment are waited for');
+      this.status = begun.status;
+    }
+    const decision = this.#decide();
     this.status = decision.status;
     for (const name of decision.release) {
       const index = Number(name.slice(1));
@@ -41,6 +41,24 @@ class Cluster {
       this.states[index] = this.reporting[index] ? { kind: 'inFlight' } : { kind: 'notReporting' };
     }
     return decision;
+  }
+
+  #decide(): RolloutDecision {
+    const nodes = this.states.map((state, index) => ({
+      name: `n${index}`,
+      state,
+      reporting: this.reporting[index],
+      together: this.together[index],
+    }));
+    return advanceRollout({
+      settings: this.settings,
+      paused: this.paused,
+      revision: this.revision,
+      previous: this.status,
+      nodes,
+      now: new Date(this.now),
+      heldUpMs: this.heldUpMs,
+    });
   }
 
   /** Every agent that was given the revision answers. */
@@ -108,7 +126,7 @@ test('a canary that fails stops everything: rollback, and no other node was touc
   assert.match(status.message ?? '', /2 of 2 nodes failed, 0 allowed; n0: VerifierRejected: too complex/);
   assert.equal(cluster.count('waiting'), 38);
   cluster.now += 1e9;
-  assert.deepEqual(cluster.step(), { status, release: [] }, 'until there is a new revision');
+  assert.deepEqual(cluster.step(), { status, release: [], freeSlots: 0 }, 'until there is a new revision');
   cluster.restart('r2');
   assert.equal(cluster.step().status.phase, 'Canary');
 });
@@ -191,4 +209,25 @@ test('a node that is deleted in flight does not hang the rollout', () => {
     cluster.answer();
   }
   assert.equal(cluster.status?.phase, 'Complete');
+});
+
+test('nodes are taken where other policies can join in; after some patience also alone', () => {
+  const cluster = new Cluster(10, { maxUnavailable: 3 });
+  cluster.together.fill(false);
+  cluster.together[4] = true;
+  assert.deepEqual(cluster.step().release, ['n4']);
+  assert.equal(cluster.step().heldUp, false, 'its own node is in flight');
+  cluster.answer();
+  const { release, heldUp } = cluster.step();
+  assert.deepEqual([release, heldUp], [[], true]);
+  cluster.heldUpMs = 10_000;
+  assert.deepEqual(cluster.step().release, ['n0', 'n1', 'n2'], 'a policy that is stuck elsewhere holds nobody up');
+});
+
+test('free slots are what is left of the window', () => {
+  const cluster = new Cluster(10, { maxUnavailable: 3 });
+  cluster.together.fill(false);
+  cluster.together[4] = true;
+  assert.equal(cluster.step().freeSlots, 2);
+  assert.equal(cluster.step().freeSlots, 2);
 });

@@ -7,11 +7,18 @@
 import { type ProfilingPolicySpec, parseDuration, type RolloutStatus, scaled } from '@plumbline/api';
 import type { NodeState } from './node-state.ts';
 
+/** Between the first sight of a revision and its first release. */
+const START_MS = 1_000;
+/** Then a policy goes on alone: another one that is stuck must not hold it up. */
+const PATIENCE_MS = 10_000;
+
 export interface RolloutNode {
   name: string;
   state: NodeState;
   /** An agent reports there. Only for nodes that wait; the others' state says it. */
   reporting: boolean;
+  /** Every other policy that is rolling towards the node could join in. Only for nodes that wait. */
+  together: boolean;
 }
 
 export interface RolloutInput {
@@ -21,6 +28,8 @@ export interface RolloutInput {
   previous: RolloutStatus | undefined;
   /** Targeted nodes in release order. */
   nodes: readonly RolloutNode[];
+  /** How long nodes have waited for other policies while nothing of this one was in flight. */
+  heldUpMs: number;
   now: Date;
 }
 
@@ -28,6 +37,10 @@ export interface RolloutDecision {
   status: RolloutStatus;
   /** Names of nodes to give the revision to. */
   release: string[];
+  /** How many more nodes may be released before others have answered; 0 unless rolling. */
+  freeSlots: number;
+  /** Nodes wait for other policies, and nothing of this one is in flight. */
+  heldUp?: boolean;
   /** Look again after so many milliseconds, even if nothing is heard. */
   againAfterMs?: number;
 }
@@ -36,11 +49,12 @@ export interface RolloutDecision {
 export function advanceRollout(input: RolloutInput): RolloutDecision {
   const status = current(input);
   if (status.phase === 'Complete' || status.phase === 'Failed' || status.phase === 'RolledBack')
-    return { status, release: [] };
+    return { status, release: [], freeSlots: 0 };
   const canaries = canariesOf(input);
   const stopped = stop(input, status.phase === 'Rolling' ? input.nodes : canaries, status);
-  if (stopped) return { status: stopped, release: [] };
-  if (input.paused) return { status, release: [] };
+  if (stopped) return { status: stopped, release: [], freeSlots: 0 };
+  if (input.paused) return { status, release: [], freeSlots: 0 };
+  if (input.previous?.revision !== input.revision) return begin(input, status);
   switch (status.phase) {
     case 'Canary':
       return canaryStep(input, status, canaries);
@@ -49,6 +63,15 @@ export function advanceRollout(input: RolloutInput): RolloutDecision {
     case 'Rolling':
       return rollingStep(input, status);
   }
+}
+
+/**
+ * Nothing is released yet: policies that were changed in the same moment get to know of each other first, and then share
+ * the writes to their nodes.
+ */
+function begin(input: RolloutInput, status: RolloutStatus): RolloutDecision {
+  const freeSlots = status.phase === 'Rolling' ? slots(input) : 0;
+  return { status, release: [], freeSlots, againAfterMs: input.nodes.length > 0 ? START_MS : 0 };
 }
 
 /** The status to go on from: a new one when the revision is new. */
@@ -83,8 +106,9 @@ function stop(
 }
 
 function canaryStep(input: RolloutInput, status: RolloutStatus, canaries: RolloutNode[]): RolloutDecision {
-  const release = window(input, canaries);
-  if (release.length > 0 || canaries.some(isUnsettled)) return { status, release, againAfterMs: deadline(input) };
+  const release = choose(canaries, slots(input), true);
+  if (release.length > 0 || canaries.some(isUnsettled))
+    return { status, release, freeSlots: 0, againAfterMs: deadline(input) };
   return pauseStep(input, { ...status, phase: 'CanaryPause', canaryHealthySince: timestamp(input.now) }, canaries);
 }
 
@@ -95,24 +119,38 @@ function pauseStep(input: RolloutInput, status: RolloutStatus, canaries: Rollout
   // A canary that was replaced meanwhile is a new one: it has to prove itself too.
   if (canaries.some(isUnsettled))
     return canaryStep(input, { ...status, phase: 'Canary', canaryHealthySince: undefined }, canaries);
-  if (left > 0 && canaries.length > 0) return { status, release: [], againAfterMs: Math.min(left, pause) };
+  if (left > 0 && canaries.length > 0)
+    return { status, release: [], freeSlots: 0, againAfterMs: Math.min(left, pause) };
   return rollingStep(input, { ...status, phase: 'Rolling' });
 }
 
 function rollingStep(input: RolloutInput, status: RolloutStatus): RolloutDecision {
-  const release = window(input, input.nodes);
-  if (release.length > 0 || input.nodes.some(isUnsettled)) return { status, release, againAfterMs: deadline(input) };
-  return { status: { ...status, phase: 'Complete', completedAt: timestamp(input.now) }, release: [] };
+  const { nodes } = input;
+  const free = slots(input);
+  const alone = input.heldUpMs >= PATIENCE_MS;
+  const release = choose(nodes, free, alone);
+  if (release.length === 0 && !nodes.some(isUnsettled)) {
+    return { status: { ...status, phase: 'Complete', completedAt: timestamp(input.now) }, release, freeSlots: 0 };
+  }
+  const released = new Set(release);
+  const reporting = nodes.filter(({ name, reporting }) => reporting && released.has(name)).length;
+  const heldUp = release.length === 0 && !nodes.some(({ state }) => state.kind === 'inFlight');
+  return { status, release, freeSlots: free - reporting, heldUp, againAfterMs: heldUp ? START_MS : deadline(input) };
 }
 
-/** Nodes to release now: as many as may be unavailable. Nodes without an agent wait for nobody. */
-function window({ settings, nodes }: RolloutInput, among: readonly RolloutNode[]): string[] {
+/** As many nodes as may be unavailable, less those that are. */
+function slots({ settings, nodes }: RolloutInput): number {
   const inFlight = nodes.filter(({ state }) => state.kind === 'inFlight').length;
-  let free = Math.max(1, scaled(settings.maxUnavailable, nodes.length, Math.ceil)) - inFlight;
+  return Math.max(0, Math.max(1, scaled(settings.maxUnavailable, nodes.length, Math.ceil)) - inFlight);
+}
+
+/** The first waiting nodes for which there are slots. Nodes without an agent wait for nobody and take none. */
+function choose(among: readonly RolloutNode[], free: number, alone: boolean): string[] {
   const release: string[] = [];
-  for (const { name, state, reporting } of among) {
+  for (const { name, state, reporting, together } of among) {
     if (state.kind !== 'waiting') continue;
-    if (reporting && free-- <= 0) continue;
+    if (reporting && (free <= 0 || !(together || alone))) continue;
+    if (reporting) free -= 1;
     release.push(name);
   }
   return release;
