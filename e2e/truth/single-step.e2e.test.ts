@@ -15,7 +15,7 @@ import { closeFiles, withoutCallSite } from './call-sites.ts';
 import { compareWithTruth } from './compare.ts';
 import { placeOf } from './fixture-place.ts';
 import { executableMappings } from './mappings.ts';
-import { recordRaw } from './recording.ts';
+import { type RecordedFrame, recordRaw } from './recording.ts';
 
 const run = promisify(execFile);
 
@@ -24,7 +24,6 @@ const STEPPED: readonly (readonly [name: string, instructions: number])[] = [
   ['plt-lazy', 300],
   ['plt-ibt', 300],
   ['vdso', 600],
-  ['setjmp', 1500],
   ['exceptions', 12000],
   ['resolve', 12000],
   ['regex', 6000],
@@ -32,6 +31,14 @@ const STEPPED: readonly (readonly [name: string, instructions: number])[] = [
 const DEPTH = 3;
 
 const hex = (value: bigint | undefined) => (value === undefined ? '?' : `0x${value.toString(16)}`);
+
+/**
+ * The last instructions of a throw put a landing pad where a return address belongs, which no call has left: all unwinders go
+ * by the instruction before it, and are wrong.
+ */
+function isInstallingContext(stack: readonly RecordedFrame[]): boolean {
+  return /^_Unwind_(Resume|RaiseException)/.test(stack[0]?.name ?? '');
+}
 
 describe('single steps', { timeout: 300_000 }, () => {
   let directories: Map<string, string>;
@@ -74,10 +81,9 @@ describe('single steps', { timeout: 300_000 }, () => {
             compareWithTruth(frames, isWhole, fixture.stacks[0], recipe) ??
             (alien ? `no call before ${hex(alien.address)} (${alien.name})` : undefined) ??
             (isWhole ? undefined : `${outcome} (${reason}) at ${hex(failingPc)} after ${frames.length} frames`);
-          if (wrong !== undefined) {
-            const leaf = user[0];
-            problems.push(`${count} × ${leaf?.name}, ${leaf?.file} ${hex(leaf?.fileAddress)}: ${wrong}`);
-          }
+          if (wrong === undefined || (alien !== undefined && isInstallingContext(user))) continue;
+          const shown = user.slice(0, 6).map(({ name, file, fileAddress }) => `${name ?? file} ${hex(fileAddress)}`);
+          problems.push(`${count} × ${wrong}; ${shown.join(' < ')}`);
         }
         t.diagnostic(`${samples} samples, ${stacks.length} distinct stacks, ${summary.fired} fired`);
         assert.ok(samples >= instructions, `${samples} samples of ${instructions} instructions`);
