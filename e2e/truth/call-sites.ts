@@ -59,6 +59,9 @@ export function closeFiles(): void {
   descriptors.clear();
 }
 
+/** mov $15, %rax; syscall: rt_sigreturn. */
+const SIGRETURN = Buffer.from('48c7c00f0000000f05', 'hex');
+
 /** The first return address without a call before it; undefined: none. Frames outside readable files are passed over. */
 export function withoutCallSite(stack: readonly RecordedFrame[]): RecordedFrame | undefined {
   const bytes = Buffer.alloc(7);
@@ -70,6 +73,9 @@ export function withoutCallSite(stack: readonly RecordedFrame[]): RecordedFrame 
     const end = Number(fileOffset) + 1; // the offset is that of the call's last byte
     const start = Math.max(0, end - bytes.length);
     const length = readSync(descriptor, bytes, 0, end - start, start);
-    return length === end - start && !endsInCall(bytes.subarray(0, length));
+    if (length !== end - start || endsInCall(bytes.subarray(0, length))) return false;
+    // The kernel lays the address of the signal trampoline down itself; in a stripped libc it has no name.
+    const code = Buffer.alloc(SIGRETURN.length);
+    return readSync(descriptor, code, 0, code.length, end) !== code.length || !code.equals(SIGRETURN);
   });
 }
