@@ -27,6 +27,7 @@ const MAX_ANALYSED_BYTES = 1 << 26;
 
 /** mov $15,%rax; syscall: what a signal handler returns to (rt_sigreturn). */
 const SIGRETURN = Uint8Array.of(0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05);
+const NOP = 0x90;
 
 /** Rules for text without unwind information, by analysis of its code. */
 export class CodeLayer implements Pick<Layer, 'cover'> {
@@ -91,7 +92,7 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
       const bound = () => {
         end = Math.min(starts[++last + 1] ?? to, to);
       };
-      while (!this.#coverUnit(i, last, end, to, sink)) bound();
+      while (!this.#coverUnit(i, last, end, from, to, sink)) bound();
       at = end;
       i = last + 1;
     }
@@ -99,7 +100,7 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
   }
 
   /** Covers the functions `first` to `last`, up to `end`. False: the last function does not end there, take the next with it. */
-  #coverUnit(first: number, last: number, end: number, limit: number, sink: RuleSink): boolean {
+  #coverUnit(first: number, last: number, end: number, from: number, limit: number, sink: RuleSink): boolean {
     const { starts, kinds } = this.#functions;
     const start = starts[first];
     const kind = kinds[first];
@@ -117,7 +118,9 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
       return true;
     }
     if (startsWith(bytes, SIGRETURN)) {
-      sink.add(start, end, this.#signal);
+      // Its frame is found by an address one below its first instruction, where C libraries put a nop.
+      const hasNop = start > from && this.#read(start - 1, start)?.[0] === NOP;
+      sink.add(hasNop ? start - 1 : start, end, this.#signal);
       return true;
     }
     // Guessed functions that were joined to the first are none.

@@ -155,8 +155,8 @@ export class GoLayer implements Layer {
       held.from = at;
       held.to = functionEnd;
       this.#cover(held);
-      if (functionEnd - held.covered > MAX_PADDING) {
-        const uncovered = held.covered;
+      const uncovered = Math.max(held.covered, at);
+      if (functionEnd - uncovered > MAX_PADDING) {
         held.flush();
         gap(uncovered, functionEnd);
       }
