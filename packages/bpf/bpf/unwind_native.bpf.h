@@ -215,9 +215,14 @@ __noinline int step_signal(__u32 cpu, __u64 ucontext)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 	__u64 *g;
+	__u32 at;
 
 	if (!w)
 		return REASON_internal_error;
+	/* No call has left the trampoline's address: it is that of the trampoline's first instruction. */
+	at = (__u32)w->sample.kernel_frames + w->sample.user_frames - 1;
+	if (at < MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+		w->frames[at] |= FRAME_EXACT;
 	g = (__u64 *)w->window;
 	w->window_length = 0; /* the window serves as room for the registers */
 	if (bpf_probe_read_user(g, 8 * GREGS, (void *)ucontext + UCONTEXT_GREGS))
