@@ -77,6 +77,10 @@ export class Profiler {
       findImage: (tgid, generation) => this.processes.image(tgid, generation),
       retain: (executable) => this.executables.retain(executable),
       release: (executable) => this.executables.release(executable),
+      findRule: ({ segments }, address) => {
+        const segment = segments.find(({ textStart, textEnd }) => address >= textStart && address < textEnd);
+        return segment && this.session.tables.findRule(segment.number, address - segment.textStart);
+      },
       onSettled: (head, stack) => this.pipeline.countSettled(head, stack),
       onMismatch: options.onMismatch,
       clock: systemClock,

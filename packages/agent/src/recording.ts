@@ -28,7 +28,7 @@ import { findCommand, StoppedCommand } from './stopped-command.ts';
 /** The one policy of a recording. */
 const SELECTED = 1;
 /** How long walks in progress may take when sampling has ended, and when they are to be compared: ms. */
-const RECOVERY_MS = 5_000;
+const RECOVERY_MS = 15_000;
 const VERIFICATION_MS = 60_000;
 /** Differing walks that are kept for the report. */
 const MAX_MISMATCHES = 50;

@@ -80,7 +80,8 @@ export interface Walk {
   readonly pc: number;
 }
 
-export function isRoot(end: WalkEnd): boolean {
+/** Whether a walk that ended so is whole. */
+export function isRoot(end: string): boolean {
   return end === 'root_undefined_ra' || end === 'root_entry';
 }
 

@@ -4,9 +4,10 @@ import { parentPort } from 'node:worker_threads';
 import { bytesSource } from '../elf/source.ts';
 import { fileSource } from '../processes/file-source.ts';
 import { BY_POINTER, EXACT } from '../samples/decode.ts';
+import { unpackRule } from '../unwind-table/row.ts';
 import { type Code, walkStack } from './cfi-unwinder.ts';
 import { StackCopy } from './stack-copy.ts';
-import { TableNeeded, UnwindFile } from './unwind-file.ts';
+import { RuleNeeded, UnwindFile } from './unwind-file.ts';
 import { MAPPING_NUMBERS, type MappedFile, type WalkReply, type WalkRequest } from './walk-request.ts';
 
 const MAX_FILES = 256;
@@ -68,10 +69,11 @@ function codeFinder({ mappings, files: mapped }: WalkRequest): (address: number)
   };
 }
 
-/** Answers a request. Throws TableNeeded. */
 export function answer(request: WalkRequest): WalkReply {
   const { id, stack, stackStart, maxFrames } = request;
+  const none = { id, addresses: new Float64Array(0), flags: new Uint8Array(0), pc: 0, stack };
   try {
+    learn(request);
     const { frames, end, pc } = walkStack(request, new StackCopy(stackStart, stack), codeFinder(request), maxFrames);
     return {
       id,
@@ -82,37 +84,25 @@ export function answer(request: WalkRequest): WalkReply {
       stack,
     };
   } catch (error) {
-    if (error instanceof TableNeeded) throw error;
+    if (error instanceof RuleNeeded) {
+      const file = request.files.find((mapped) => files.get(mapped.id) === error.file);
+      if (file) return { ...none, end: 'rule_needed', needed: { file: file.id, address: error.address } };
+    }
     // A file that cannot be read any more, or breaks what the parsers foresee.
-    const text = error instanceof Error ? error.message : String(error);
-    return { id, addresses: new Float64Array(0), flags: new Uint8Array(0), end: 'failed', pc: 0, stack, error: text };
-  }
-}
-
-/** Requests that wait for a table; those that need none are answered first. */
-const waiting: { readonly request: WalkRequest; readonly file: UnwindFile }[] = [];
-
-function handle(request: WalkRequest): void {
-  try {
-    const reply = answer(request);
-    parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
+    return { ...none, end: 'failed', error: error instanceof Error ? error.message : String(error) };
+  } finally {
     forgetFiles();
-  } catch (error) {
-    if (!(error instanceof TableNeeded)) throw error;
-    if (waiting.push({ request, file: error.file }) === 1) setImmediate(buildNext);
   }
 }
 
-/** Builds the table that the oldest request waits for, and handles all that waited for it. */
-function buildNext(): void {
-  const [{ file }] = waiting;
-  file.buildTable();
-  const ready = waiting.filter((one) => one.file === file);
-  const others = waiting.filter((one) => one.file !== file);
-  waiting.length = 0;
-  waiting.push(...others);
-  if (others.length > 0) setImmediate(buildNext);
-  for (const { request } of ready) handle(request);
+function learn({ rules, files: mapped }: WalkRequest): void {
+  for (const { file, address, rule } of rules) {
+    const named = mapped.find(({ id }) => id === file);
+    if (named) openFile(named)?.learn(address, rule && unpackRule(rule, 0));
+  }
 }
 
-parentPort?.on('message', handle);
+parentPort?.on('message', (request: WalkRequest) => {
+  const reply = answer(request);
+  parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
+});

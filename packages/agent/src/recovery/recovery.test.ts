@@ -10,10 +10,11 @@ import { outcomeNames, reasonNames, type SampleHead, type Stack } from '../sampl
 import type { Spill } from '../samples/spill.ts';
 import { Recovery } from './recovery.ts';
 import type { Mismatch } from './verification.ts';
-import { NO_FILE, type WalkReply, type WalkRequest } from './walk-request.ts';
+import { type FileAddress, NO_FILE, type WalkReply, type WalkRequest } from './walk-request.ts';
 
 const number = (name: string) => reasonNames.indexOf(name);
 const TID = 7;
+const RULE = new Uint8Array(16).fill(3);
 
 function mapping(start: number, executable?: Executable): ImageMapping {
   return { start, end: start + 0x1000, offset: 0, path: '', device: '', inode: 0, executable };
@@ -63,13 +64,17 @@ class ManualWalker {
     return new Promise((resolve) => this.#answers.push(resolve));
   }
 
-  async answer(end: WalkReply['end'] | undefined, addresses: readonly number[] = []): Promise<void> {
+  async answer(
+    end: WalkReply['end'] | undefined,
+    addresses: readonly number[] = [],
+    needed?: FileAddress,
+  ): Promise<void> {
     const request = this.requests[this.requests.length - this.#answers.length];
     const resolve = this.#answers.shift();
     assert.ok(resolve, 'there is a request');
     resolve(
       end && {
-        ...{ id: 0, end, pc: 0, stack: request.stack },
+        ...{ id: 0, end, pc: 0, stack: request.stack, needed },
         addresses: Float64Array.from(addresses),
         flags: new Uint8Array(addresses.length),
       },
@@ -99,10 +104,12 @@ describe('Recovery', () => {
     settled = [];
     mismatches = [];
     file.users = 0;
+    file.state = 'pending';
     recovery = new Recovery({
       findImage: (tgid, generation) => (image?.tgid === tgid && image.generation === generation ? image : undefined),
       retain: (executable) => void executable.users++,
       release: (executable) => void executable.users--,
+      findRule: (executable, address) => (executable === file && address === 0x42 ? RULE : undefined),
       onSettled: (head, stack) => void settled.push({ head, stack }),
       onMismatch: (mismatch) => void mismatches.push(mismatch),
       log: silentLogger,
@@ -181,7 +188,7 @@ describe('Recovery', () => {
     assert.equal(recovery.recovered, 1);
     image = undefined;
     take('process_unknown', [1], { frame: 0 });
-    await clock.advance(5_000);
+    await clock.advance(10_000);
     assert.deepEqual(failures(), { process_unknown: 1 });
     assert.equal(settled.length, 2);
   });
@@ -199,9 +206,28 @@ describe('Recovery', () => {
     assert.equal(recovery.recovered, 1);
     take('no_mapping', [1, 2]);
     await walker.answer('no_mapping');
-    await clock.advance(5_000);
+    await clock.advance(10_000);
     assert.deepEqual(failures(), { no_mapping: 1 });
     assert.equal(recovery.pendingBytes, 0);
+  });
+
+  it('takes rules from the table of the kernel side, once that is built', async () => {
+    take('unwind_info_pending', [1, 2]);
+    await walker.answer('rule_needed', [], { file: 3, address: 0x42 });
+    await clock.advance(200);
+    assert.equal(walker.requests.length, 1, 'the table is pending');
+    file.state = 'ready';
+    await clock.advance(100);
+    assert.deepEqual(walker.requests[1].rules, [{ file: 3, address: 0x42, rule: RULE }]);
+    await walker.answer('rule_needed', [], { file: 3, address: 0x43 });
+    assert.deepEqual(walker.requests[2].rules[1], { file: 3, address: 0x43, rule: undefined });
+    await walker.answer('root_entry', [2, 3]);
+    assert.equal(recovery.recovered, 1);
+    take('no_mapping', [1, 2]);
+    for (let i = 0; i < 1000 && recovery.pending > 0; i++)
+      await walker.answer('rule_needed', [], { file: 3, address: 0x42 });
+    assert.deepEqual(failures(), { rule_needed: 1 });
+    assert.equal(file.users, 0);
   });
 
   it('does not wait for mappings of a process that has ended', async () => {
@@ -255,6 +281,7 @@ describe('Recovery', () => {
     assert.equal(settled.length, 2);
     await walker.answer('root_undefined_ra', [3]); // too late: it has its outcome
     assert.deepEqual([settled.length, recovery.recovered], [2, 1]);
+    assert.deepEqual(failures(), { timeout: 1 });
   });
 
   it('gives every sample its outcome when it is closed, and takes no more', async () => {

@@ -16,13 +16,16 @@ import { type AddressSpace, describeSpace } from './address-space.ts';
 import { isRoot, type WalkEnd } from './cfi-unwinder.ts';
 import { StackWalker } from './stack-walker.ts';
 import { compareWalks, type Mismatch, type Verdict } from './verification.ts';
-import type { WalkReply } from './walk-request.ts';
+import type { LearnedRule, WalkReply } from './walk-request.ts';
 
 /** Why a walk could not be finished: how the agent's walk ended, or why there was none. */
 export type RecoveryFailure =
   | Exclude<WalkEnd, 'root_undefined_ra' | 'root_entry'>
   | 'failed'
+  | 'timeout'
   | 'process_unknown'
+  | 'table_pending'
+  | 'rule_needed'
   | 'queue_full'
   | 'shutdown';
 
@@ -32,6 +35,8 @@ export interface RecoveryOptions {
   /** Keeps executables open while a walk may read them (processes/executables.ts). */
   readonly retain: (executable: Executable) => void;
   readonly release: (executable: Executable) => void;
+  /** The rule at a file address in the kernel side's table (session/tables.ts). */
+  readonly findRule: (executable: Executable, address: number) => Uint8Array | undefined;
   /** A sample that was held: with the stack that it came with, or the whole one. */
   readonly onSettled: (head: SampleHead, stack: Stack) => void;
   readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
@@ -43,9 +48,11 @@ export interface RecoveryOptions {
 
 /** Stack memory that may wait: bytes. */
 const MAX_BYTES = 24 << 20;
-/** How long a walk may wait for its process or a mapping to become known: ms. */
-const MAX_AGE_MS = 2_000;
+/** How long a walk may wait for its process, a mapping or a table to become known: ms. */
+const MAX_AGE_MS = 5_000;
 const RETRY_MS = 50;
+/** Rules that one walk may ask for; each costs a walk. */
+const MAX_RULES = 256;
 /** Spills that wait for their samples, which come right after them. */
 const MAX_UNPAIRED = 256;
 const MAX_LOGGED_MISMATCHES = 20;
@@ -64,6 +71,9 @@ interface Held {
   memory: Uint8Array<ArrayBuffer> | undefined;
   /** The mappings with which it was tried last. */
   tried: readonly ImageMapping[] | undefined;
+  /** Rules that the walk has needed so far, and the executable whose table it needs next. */
+  readonly rules: LearnedRule[];
+  needed: { readonly executable: Executable; readonly address: number } | undefined;
   failure: RecoveryFailure;
 }
 
@@ -129,6 +139,8 @@ export class Recovery {
       bytes,
       memory: spill.stack,
       tried: undefined,
+      rules: [],
+      needed: undefined,
       failure: 'process_unknown',
     };
     this.#held.add(held);
@@ -143,7 +155,8 @@ export class Recovery {
       if (!held.memory) continue; // is being walked
       const { spill } = held;
       const image = this.#options.findImage(spill.tgid, spill.generation);
-      if (image && image.mappings !== held.tried && image.mappings.length > 0) this.#walk(held, image);
+      const isReady = held.needed ? this.#learn(held) : image?.mappings !== held.tried;
+      if (image && isReady && image.mappings.length > 0) this.#walk(held, image);
       else if (now - held.since > MAX_AGE_MS) this.#giveUp(held);
     }
     if (this.#held.size > 0) this.#stopTimer ??= this.#options.clock.every(RETRY_MS, () => this.pump());
@@ -176,21 +189,31 @@ export class Recovery {
   }
 
   #walk(held: Held, image: ProcessImage): void {
-    const { spill } = held;
+    const { spill, rules } = held;
     const stack = held.memory as Uint8Array<ArrayBuffer>;
     const { mappings } = image;
     held.memory = undefined;
     held.tried = mappings;
+    held.failure = 'timeout';
     const executables = mappings.flatMap(({ executable }) => executable ?? []);
     for (const executable of executables) this.#options.retain(executable);
     const { pc, exact, code, registers, stackStart } = spill;
     const maxFrames = Math.max(0, spill.maxFrames - spill.frame);
     void this.#walker
-      .walk({ pc, exact, code, registers, stackStart, stack, maxFrames, ...this.#space(mappings) })
+      .walk({ pc, exact, code, registers, stackStart, stack, maxFrames, rules, ...this.#space(mappings) })
       .then((reply) => {
         for (const executable of executables) this.#options.release(executable);
         if (this.#held.has(held)) this.#walked(held, image, reply);
       });
+  }
+
+  /** Takes the rule that a walk needs from the kernel side's table. False: that is still being built. */
+  #learn(held: Held): boolean {
+    const { executable, address } = held.needed as NonNullable<Held['needed']>;
+    if (executable.state === 'pending') return false;
+    held.rules.push({ file: executable.id, address, rule: this.#options.findRule(executable, address) });
+    held.needed = undefined;
+    return true;
   }
 
   #walked(held: Held, image: ProcessImage, reply: WalkReply | undefined): void {
@@ -199,7 +222,15 @@ export class Recovery {
       return this.#giveUp(held);
     }
     if (reply.error) this.#options.log.debug('a spilled stack could not be walked', { error: reply.error });
-    if (reply.end !== 'failed' && isRoot(reply.end)) return this.#succeed(held, image, reply);
+    if (isRoot(reply.end)) return this.#succeed(held, image, reply);
+    const { needed } = reply;
+    const executable = needed && image.mappings.find((mapping) => mapping.executable?.id === needed.file)?.executable;
+    if (needed && executable && held.rules.length < MAX_RULES) {
+      held.memory = reply.stack;
+      held.needed = { executable, address: needed.address };
+      held.failure = 'table_pending';
+      return this.pump();
+    }
     held.failure = reply.end as RecoveryFailure;
     const isMappingMissing = reply.end === 'no_mapping' || reply.end === 'no_unwind_info';
     if (isMappingMissing && image.endedAt === undefined && this.#now() - held.since < MAX_AGE_MS) {

@@ -4,10 +4,7 @@ import { ElfError } from '../elf/errors.ts';
 import { type ElfFile, loadSegmentAt, PF_X, type ProgramHeader, PT_LOAD, parseElf } from '../elf/file.ts';
 import { openGoPclntab } from '../elf/go-pclntab.ts';
 import { type ByteSource, readBytes } from '../elf/source.ts';
-import { buildUnwindTable } from '../unwind-table/build.ts';
-import type { UnwindSegment } from '../unwind-table/encode.ts';
 import { GoLayer } from '../unwind-table/go-pclntab.ts';
-import { findRule } from '../unwind-table/lookup.ts';
 import { RuleSet, type UnwindRule } from '../unwind-table/row.ts';
 import { type Row, rowAt } from './call-frame-row.ts';
 import { type FrameDescriptions, openDebugFrames, openEhFrames } from './frame-description.ts';
@@ -30,13 +27,18 @@ const MALFORMED: FrameKnowledge = { kind: 'malformed' };
 const MAX_CACHED = 1 << 13;
 const PAGE = 4096;
 
-/** Thrown by `UnwindFile.at`: the answer takes the file's whole table, which takes up to seconds to build. */
-export class TableNeeded extends Error {
+/**
+ * Thrown by `UnwindFile.at`: there is no call frame information of the address. What else is known is in the kernel side's
+ * table: `learn` takes it from there.
+ */
+export class RuleNeeded extends Error {
   readonly file: UnwindFile;
+  readonly address: number;
 
-  constructor(file: UnwindFile) {
-    super('the unwind table of the file is needed');
+  constructor(file: UnwindFile, address: number) {
+    super('the rule of the kernel side is needed');
     this.file = file;
+    this.address = address;
   }
 }
 
@@ -48,8 +50,6 @@ export class UnwindFile {
   readonly #goRules = new RuleSet();
   readonly #go: GoLayer | undefined;
   readonly #known = new Map<number, FrameKnowledge>();
-  /** For addresses without call frame information in programs that are not Go's. */
-  #table: { readonly segments: readonly UnwindSegment[] } | undefined;
 
   /** Throws ElfError where the file is not a usable ELF file, and what the source throws on I/O errors. */
   constructor(source: ByteSource) {
@@ -64,8 +64,7 @@ export class UnwindFile {
   /** Estimate of the memory that it takes, in bytes. */
   get memoryBytes(): number {
     const index = (this.#ehFrames?.indexBytes ?? 0) + (this.#debugFrames?.indexBytes ?? 0);
-    const table = this.#table?.segments.reduce((sum, segment) => sum + segment.byteLength, 0) ?? 0;
-    return (1 << 18) + index + table + 400 * this.#known.size;
+    return (1 << 18) + index + 400 * this.#known.size;
   }
 
   /** The file virtual address of the byte at a file offset that begins an executable mapping. */
@@ -76,15 +75,24 @@ export class UnwindFile {
     return load && load.address + (offset - load.offset);
   }
 
-  /** What is known of the frame whose code is at a file address. Throws TableNeeded until `buildTable` is called. */
+  /** What is known of the frame whose code is at a file address. Throws RuleNeeded. */
   at(address: number): FrameKnowledge {
     let known = this.#known.get(address);
     if (!known) {
       known = this.#find(address);
-      if (this.#known.size >= MAX_CACHED) this.#known.clear();
-      this.#known.set(address, known);
+      this.#remember(address, known);
     }
     return known;
+  }
+
+  /** The rule at a file address in the kernel side's table; undefined: it has none. */
+  learn(address: number, rule: UnwindRule | undefined): void {
+    this.#remember(address, rule ? { kind: 'rule', rule } : NONE);
+  }
+
+  #remember(address: number, known: FrameKnowledge): void {
+    if (this.#known.size >= MAX_CACHED) this.#known.clear();
+    this.#known.set(address, known);
   }
 
   /** Up to `length` bytes of loaded memory as the file has them; fewer at the end of what is loaded. */
@@ -96,24 +104,12 @@ export class UnwindFile {
     return available > 0 ? readBytes(this.#source, offset, available, 'memory') : new Uint8Array(0);
   }
 
-  buildTable(): void {
-    if (this.#table) return;
-    this.#table = { segments: [] };
-    try {
-      this.#table = buildUnwindTable(this.#file, this.#source);
-    } catch {
-      // There is no more to be known of this file.
-    }
-  }
-
   /** In the order of the kernel side's tables. */
   #find(address: number): FrameKnowledge {
-    return (
-      knowledgeOf(this.#ehFrames, address) ??
-      this.#findGo(address) ??
-      knowledgeOf(this.#debugFrames, address) ??
-      this.#findInTable(address)
-    );
+    const known =
+      knowledgeOf(this.#ehFrames, address) ?? this.#findGo(address) ?? knowledgeOf(this.#debugFrames, address);
+    if (!known) throw new RuleNeeded(this, address);
+    return known;
   }
 
   #findGo(address: number): FrameKnowledge | undefined {
@@ -125,12 +121,6 @@ export class UnwindFile {
     };
     this.#go?.cover(address, address + 1, sink, () => {});
     return found === undefined ? undefined : { kind: 'rule', rule: this.#goRules.rule(found) };
-  }
-
-  #findInTable(address: number): FrameKnowledge {
-    if (!this.#table) throw new TableNeeded(this);
-    const rule = findRule(this.#table, address);
-    return rule ? { kind: 'rule', rule } : NONE;
   }
 }
 

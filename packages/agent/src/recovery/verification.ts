@@ -27,7 +27,7 @@ export function compareWalks(stack: Stack, { addresses, end }: WalkReply): { ver
   const { user } = stack;
   const common = Math.min(user.length, addresses.length);
   for (let at = 0; at < common; at++) if (user[at] !== addresses[at]) return { verdict: 'mismatch', at };
-  const isWhole = end !== 'failed' && isRoot(end);
+  const isWhole = isRoot(end);
   if (isWhole && user.length === addresses.length) return { verdict: 'equal', at: common };
   // One goes on where the other has reached a root.
   if (isWhole || addresses.length > user.length) return { verdict: 'mismatch', at: common };

@@ -27,6 +27,19 @@ export interface WalkRequest {
   /** Executable mappings, sorted by address. */
   readonly mappings: Float64Array;
   readonly files: readonly MappedFile[];
+  /** Rules that were needed before. */
+  readonly rules: readonly LearnedRule[];
+}
+
+/** An address of a file without call frame information. */
+export interface FileAddress {
+  readonly file: number;
+  readonly address: number;
+}
+
+export interface LearnedRule extends FileAddress {
+  /** A `struct unwind_rule`; undefined: nothing is known. */
+  readonly rule: Uint8Array | undefined;
 }
 
 export interface WalkReply {
@@ -34,7 +47,9 @@ export interface WalkReply {
   /** Addresses, leaf first, and for each its flags, as `Stack.userFlags` has them. */
   readonly addresses: Float64Array;
   readonly flags: Uint8Array;
-  readonly end: WalkEnd | 'failed';
+  readonly end: WalkEnd | 'failed' | 'rule_needed';
+  /** Where it ended for want of a rule. */
+  readonly needed?: FileAddress;
   /** Where it ended. */
   readonly pc: number;
   /** The stack, given back. */

@@ -127,6 +127,28 @@ export class Tables {
     return number;
   }
 
+  /** The `struct unwind_rule` in force at an offset in the text of a segment, found as the kernel side finds it. */
+  findRule(number: number, offset: number): Uint8Array | undefined {
+    const value = this.#segmentRooms.has(number) ? this.#segments.lookup(number) : undefined;
+    if (!value) return undefined;
+    const { offsets } = structs.unwind_segment;
+    const field = (at: number) => value.readUInt32LE(at);
+    const shard = this.#inner[field(offsets.shard)];
+    const block = Math.floor(offset / limits.UNWIND_BLOCK);
+    if (!shard || !(block >= 0 && block < field(offsets.blocks))) return undefined;
+    const index = shard.read(field(offsets.index_offset) + 4 * block, 8);
+    const [first, last] = [index.readUInt32LE(0), index.readUInt32LE(4)];
+    // The row before the block's first one holds until that begins.
+    const from = Math.max(0, first - 1);
+    const rows = shard.read(field(offsets.rows_offset) + 4 * from, 4 * (last - from));
+    const inside = offset % limits.UNWIND_BLOCK;
+    let row = first > 0 ? 0 : -1;
+    for (let i = first - from; i < last - from && rows.readUInt16LE(4 * i + 2) <= inside; i++) row = i;
+    if (row < 0) return undefined;
+    const { size } = structs.unwind_rule;
+    return shard.read(field(offsets.rules_offset) + size * rows.readUInt16LE(4 * row), size);
+  }
+
   removeSegment(number: number): void {
     const room = this.#segmentRooms.get(number);
     if (!room) return;
