@@ -86,7 +86,7 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
       let end = Math.min(starts[i + 1] ?? to, to);
       // The entries of a PLT are one unit: they jump to the first.
       if (kinds[i] === FUNCTION_PLT_HEADER) {
-        while (starts[last + 1] === starts[last] + 16 && starts[last + 1] < to) last++;
+        while (starts[last + 1] <= starts[last] + 16 && starts[last + 1] < to) last++;
         end = Math.min(starts[last + 1] ?? to, to);
       }
       const bound = () => {

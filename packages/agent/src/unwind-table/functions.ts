@@ -154,6 +154,9 @@ function addSections(
     for (let at = 0; at < bytes.length; at += step) {
       const isHeader = at === 0 && bytes[0] === 0xff && bytes[1] === 0x35; // push GOT[1](%rip)
       functions.add(section.address + at, step, isHeader ? FUNCTION_PLT_HEADER : FUNCTION_PLAIN);
+      // A lazily bound entry jumps through a slot that first leads to the instruction behind the jump.
+      const isLazy = bytes[at] === 0xff && bytes[at + 1] === 0x25 && bytes[at + 6] === 0x68;
+      if (isLazy) functions.add(section.address + at + 6, step - 6, FUNCTION_PLAIN);
     }
   }
 }
