@@ -6,6 +6,7 @@ import { openSync, readFileSync, writeSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { recipes } from '../fixtures/recipes.ts';
+import { startFixture } from '../fixtures/start.ts';
 import { type Case, observe } from '../truth/observe.ts';
 import { recordRaw, type Strategy } from '../truth/recording.ts';
 import { encodeReport, type Report, type ShortLived } from './report.ts';
@@ -16,7 +17,9 @@ export interface Plan {
   readonly cases: readonly { readonly fixture: string; readonly depth: number }[];
   /** Where the fixtures were built, by name. */
   readonly directories: Readonly<Record<string, string>>;
+  /** Of a recording of fixtures, at most; each fixture runs for `turnMs` of processor time. */
   readonly seconds: number;
+  readonly turnMs: number;
   readonly frequency: number;
   readonly shortLived: {
     readonly fixture: string;
@@ -58,25 +61,32 @@ async function doctor(): Promise<Report> {
 }
 
 /** A shell that starts processes one after the other and ends each before anybody could read its mappings. */
-const NURSERY = `read _; for i in $(seq "$1"); do "$2" "$3" 60 >/dev/null & usleep "$4"; kill -9 $!; wait $!; done; exit 0`;
+const NURSERY = `read _; i=0
+while [ $i -lt "$1" ]; do "$2" "$3" 60 >/dev/null & sleep "$4"; kill -9 $!; wait $!; i=$((i + 1)); done
+exit 0`;
 
 async function shortLived({ shortLived: wanted, directories, frequency }: Plan, strategy: Strategy): Promise<Report> {
-  const { program } = recipes.find(({ name }) => name === wanted.fixture)!;
-  const path = join(directories[wanted.fixture], program);
-  const args = [wanted.processes, path, wanted.depth, wanted.lifetimeMs * 1e3].map(String);
-  const nursery = spawn('/bin/sh', ['-c', NURSERY, 'sh', ...args], { stdio: ['pipe', 'ignore', 'inherit'] });
+  const recipe = recipes.find(({ name }) => name === wanted.fixture)!;
+  const directory = directories[wanted.fixture];
+  // One that stays makes its files known, as on a machine where the program has run before.
+  const resident = await startFixture(recipe, directory, wanted.depth);
+  process.kill(resident.pid, 'SIGSTOP');
+  const args = [wanted.processes, join(directory, recipe.program), wanted.depth, wanted.lifetimeMs / 1e3].map(String);
+  const nursery = spawn('dash', ['-c', NURSERY, 'dash', ...args], { stdio: ['pipe', 'ignore', 'ignore'] });
   const ended = once(nursery, 'close');
   const { summary, stacks } = await recordRaw({
-    pid: nursery.pid!,
+    pid: [nursery.pid!, resident.pid],
     strategy,
     seconds: 120,
     frequency,
+    endsWithCallback: true,
     whileRecording: async () => {
       nursery.stdin.end('\n');
       await ended;
     },
-    keep: ({ comm }) => comm === program,
+    keep: ({ comm }) => comm === recipe.program,
   });
+  await resident.stop();
   const samples: Record<string, number> = {};
   for (const { outcome, reason, count } of stacks) {
     if (outcome === 'kernel_only') continue;
@@ -96,11 +106,17 @@ const directories = new Map(Object.entries(plan.directories));
 await attempt('doctor', undefined, doctor);
 let isTried = false;
 for (const strategy of plan.strategies) {
-  const { seconds, frequency } = plan;
+  const { seconds, frequency, turnMs } = plan;
   await attempt('fixtures', strategy, async () => ({
     kind: 'observation',
     strategy,
-    observation: await observe(cases, directories, { strategy, seconds, frequency, fixturesAlone: true }),
+    observation: await observe(cases, directories, {
+      strategy,
+      seconds,
+      frequency,
+      turn: turnMs * 1e6,
+      fixturesAlone: true,
+    }),
   }));
   // The code that is at work here is the same in all strategies.
   if (!isTried) isTried = await attempt('short-lived', strategy, () => shortLived(plan, strategy));

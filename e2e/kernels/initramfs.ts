@@ -11,6 +11,8 @@ import type { Plan } from './guest.ts';
 const ROOT = resolve(import.meta.dirname, '../..');
 const AGENT = '/opt/plumbline';
 const BUSYBOX = '/bin/busybox';
+/** Programs that are profiled beside the fixtures; busybox, static and without unwind information, takes an emulated processor too long. */
+const PROGRAMS = ['/bin/dash', '/bin/sleep'];
 
 const INIT = `#!${BUSYBOX} sh
 export PATH=/bin HOME=/tmp PLUMBLINE_UNDER_TEST=${AGENT}/plumbline NODE_DISABLE_COMPILE_CACHE=1
@@ -78,7 +80,8 @@ export async function writeInitramfs(output: string, plan: Plan): Promise<void> 
     archive.file('/opt/plan.json', JSON.stringify(plan));
     archive.copy(join(temporary, 'guest.mjs'), '/opt/guest.mjs');
     archive.copy(BUSYBOX);
-    for (const applet of ['sh', 'seq', 'usleep']) archive.link(`/bin/${applet}`, BUSYBOX);
+    archive.link('/bin/sh', BUSYBOX);
+    for (const program of PROGRAMS) archive.copy(program);
     archive.copy(process.execPath, '/bin/node');
     archive.file(`${AGENT}/plumbline`, LAUNCHER);
     for (const path of filesIn(join(temporary, 'agent')))
@@ -88,7 +91,7 @@ export async function writeInitramfs(output: string, plan: Plan): Promise<void> 
 
     const fixtures = Object.values(plan.directories).flatMap(filesIn);
     for (const path of fixtures) archive.copy(path);
-    const programs = [process.execPath, join(built, 'addon.node'), ...fixtures.filter(isElf)];
+    const programs = [process.execPath, ...PROGRAMS, join(built, 'addon.node'), ...fixtures.filter(isElf)];
     const libraries = new Set(programs.flatMap(librariesOf));
     for (const path of libraries) if (!fixtures.includes(path)) archive.copy(path);
   } finally {
