@@ -101,6 +101,11 @@ async function sample(pid: number, port: number) {
 
 const controlPlane = await ControlPlane.start();
 const stops: (() => Promise<unknown>)[] = [() => controlPlane.stop()];
+const stopAll = async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+};
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => stopAll().finally(() => process.exit(1)));
 try {
   await controlPlane.apply(...(KINDS.map(customResourceDefinition) as unknown as KubernetesObject[]));
   const access = kubeconfigAccess(controlPlane.kubeconfig);
@@ -289,7 +294,7 @@ try {
   const { peakMiB } = await sample(operator.pid!, port);
   report(phases, peakMiB, agents.writes);
 } finally {
-  for (const stop of stops.reverse()) await stop();
+  await stopAll();
 }
 
 function report(phases: Phase[], peakMiB: number, agentWrites: number): void {

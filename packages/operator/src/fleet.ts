@@ -125,7 +125,18 @@ export class Fleet {
     }
   }
 
-  /** @returns names of the nodes for which this may mean another configuration. */
+  /** A node that came after the rollout has the revision from the start. */
+  adopt(state: PolicyState, now: number): void {
+    if (state.rollout?.phase !== 'Complete' || state.rollout.revision !== state.current?.revision) return;
+    const late = this.targets(state).filter(({ name }) => !state.released.has(name));
+    this.release(
+      state,
+      late.map(({ name }) => name),
+      now,
+    );
+  }
+
+  /** @returns names of the nodes that this takes back to another configuration. */
   setRollout(state: PolicyState, rollout: RolloutStatus | undefined, lastGood: EffectivePolicy | undefined): string[] {
     const samePhase = state.rollout?.phase === rollout?.phase && state.rollout?.revision === rollout?.revision;
     state.rollout = rollout;
@@ -135,7 +146,8 @@ export class Fleet {
       .filter((node) => this.#candidatesOf(node).includes(state))
       .map(({ name }) => name);
     for (const name of names) this.#desired.delete(name);
-    return names;
+    // Other phases only let nodes keep what they have.
+    return rollout?.phase === 'RolledBack' ? names : [];
   }
 
   /** The rule that the policy makes at present. */

@@ -13,7 +13,6 @@ import {
   Reflector,
   Resource,
   systemClock,
-  TokenBucket,
   Transport,
   WorkQueue,
 } from '@plumbline/kube';
@@ -21,6 +20,7 @@ import { AgentActivity } from './agent-activity.ts';
 import { type Reconciler, runController } from './controllers/controller.ts';
 import { NodeConfigApply } from './controllers/node-profiling-config-apply.ts';
 import { PolicyRollout } from './controllers/profiling-policy-rollout.ts';
+import { PolicyStatus } from './controllers/profiling-policy-status.ts';
 import { Triggers } from './controllers/triggers.ts';
 import { Fleet } from './fleet.ts';
 import { collectFleet } from './fleet-metrics.ts';
@@ -28,6 +28,7 @@ import { serveHttp } from './http.ts';
 import type { Logger } from './log.ts';
 import type { Limits, NamespaceView } from './merge/rule.ts';
 import { OperatorMetrics } from './metrics.ts';
+import { PolicyObserver } from './policy-observer.ts';
 import {
   type NodeConfigView,
   type NodeView,
@@ -70,7 +71,6 @@ export interface OperatorOptions {
 const MAX_RETRY_MS = 30_000;
 /** A watch that is not open for so long makes the replica unready. */
 const STALE_MS = 60_000;
-const STATUS_WRITES_PER_SECOND = 10;
 
 export class Operator {
   readonly #options: OperatorOptions & { clock: Clock };
@@ -193,25 +193,21 @@ export class Operator {
     });
     const resource = (names: { group: string; version: string; plural: string }) =>
       new Resource(this.#transport, names);
+    const observer = new PolicyObserver(fleet, agents, clock);
+    const policies = resource(PROFILING_POLICY);
+    const status = new PolicyStatus({
+      fleet,
+      observer,
+      queue: queue('profilingpolicy.status'),
+      policies,
+      events,
+      clock,
+    });
+    const configs = resource(NODE_PROFILING_CONFIG);
     const reconcilers: Reconciler[] = [
-      new PolicyRollout({
-        fleet,
-        agents,
-        queue: policyQueue,
-        nodeQueue,
-        policies: resource(PROFILING_POLICY),
-        events,
-        statusRate: new TokenBucket(STATUS_WRITES_PER_SECOND, 5 * STATUS_WRITES_PER_SECOND, clock),
-        clock,
-      }),
-      new NodeConfigApply({
-        fleet,
-        queue: nodeQueue,
-        configs: resource(NODE_PROFILING_CONFIG),
-        events,
-        view: this.#view,
-        workers,
-      }),
+      new PolicyRollout({ fleet, observer, queue: policyQueue, nodeQueue, status, clock }),
+      status,
+      new NodeConfigApply({ fleet, queue: nodeQueue, configs, events, view: this.#view, workers }),
     ];
     for (const config of this.#configs.values()) agents.observe(config);
     for (const policy of this.#policies.values()) fleet.setPolicy(policy, clock.now());
