@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Interpreters, each in a recursion of its own language: deep stacks of the interpreter's native functions. */
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Program } from './workload.ts';
 
 /** A program that one interpreter runs for as long as the workload lasts. */
@@ -11,7 +11,7 @@ function interpreter(name: string, about: string, command: string, source: strin
     name,
     about,
     needs: [executable],
-    comm: executable.slice(executable.lastIndexOf('/') + 1),
+    comm: basename(executable),
     prepare(directory) {
       const file = join(directory, 'program');
       writeFileSync(file, source);
@@ -80,10 +80,11 @@ while (time < $deadline) { descend(300) }
 `,
 );
 
+/** Without PCRE's own just-in-time compiler, whose code has neither unwind information nor frame pointers. */
 export const php = interpreter(
   'php',
   'closures through array_map and usort',
-  '/usr/bin/php',
+  '/usr/bin/php -d pcre.jit=0',
   `<?php
 $deadline = time() + (int) getenv('SECONDS');
 function leaf(): int {
