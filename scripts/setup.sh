@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # One list of packages per purpose.
 BUILD_PACKAGES=(clang-19 llvm-19 g++ make libbpf-dev libelf-dev zlib1g-dev linux-libc-dev ca-certificates)
 DEMO_PACKAGES=(gcc g++ python3 postgresql redis-server redis-tools)
-TEST_PACKAGES=("${DEMO_PACKAGES[@]}" gdb elfutils binutils musl-tools nginx apache2-utils openssl perl php-cli bpftool chromium)
+TEST_PACKAGES=("${DEMO_PACKAGES[@]}" gdb elfutils binutils musl-tools nginx apache2-utils openssl perl php-cli bpftool chromium qemu-system-x86 busybox-static)
 CLUSTER_PACKAGES=(buildah mmdebstrap iproute2 openssl curl libseccomp2)
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }

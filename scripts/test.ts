@@ -51,7 +51,7 @@ const suites: readonly Suite[] = [
     about: "Debian's kernels 5.10 to 7.2, in qemu",
     files: globSync('e2e/kernels/**/*.test.ts'),
     concurrency: 1,
-    minutes: 15,
+    minutes: 30,
   },
   {
     name: 'operator',
