@@ -47,7 +47,7 @@ const PN_XNUM = 0xffff;
 const SHN_XINDEX = 0xffff;
 
 /** Headers above these counts are refused; the largest real files (one section per function) have some 100,000. */
-export const MAX_PROGRAM_HEADERS = 4096;
+export const MAX_PROGRAM_HEADERS = 1024;
 export const MAX_SECTIONS = 1 << 18;
 /** No section is read or inflated above this size. */
 export const MAX_SECTION_SIZE = 1 << 30;

@@ -209,7 +209,8 @@ export class GoPclntab {
       if (delta === 0 && !first) return;
       value += (delta >>> 1) ^ -(delta & 1);
       const next = Math.min(pc + varint(), this.end);
-      if (next > pc) visit(pc, next, value);
+      if (next <= pc) return; // every step advances
+      visit(pc, next, value);
       pc = next;
     }
   }

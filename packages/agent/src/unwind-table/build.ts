@@ -31,6 +31,7 @@ export const MAX_TEXT_SIZE = 2 ** 31;
 const MAX_PADDING = 15;
 /** Parts of an executable segment without code (data between sections) above this size get no table. */
 const MAX_HOLE = 1 << 20;
+const MAX_EXECUTABLE_SEGMENTS = 64;
 
 export interface UnwindTableStats {
   /** Functions described by a Go function table, `.eh_frame` and `.debug_frame`. */
@@ -144,6 +145,9 @@ export function textRanges(file: ElfFile): AddressRange[] {
     else ranges.push({ start, end });
   };
   const segments = file.programHeaders.filter((h) => h.type === PT_LOAD && (h.flags & PF_X) !== 0 && h.fileSize > 0);
+  if (segments.length > MAX_EXECUTABLE_SEGMENTS) {
+    throw new UnwindTableError('tooLarge', `${segments.length} executable segments`);
+  }
   for (const { address, fileSize } of segments.sort((a, b) => a.address - b.address)) {
     const end = address + fileSize;
     const inside = code.filter((s) => s.address >= address && s.address < end).sort((a, b) => a.address - b.address);

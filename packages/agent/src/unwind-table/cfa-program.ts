@@ -51,6 +51,8 @@ const RSP = SLOT[row.REG_RSP];
 const RA = SLOT[row.REG_RA];
 
 const MAX_REMEMBERED = 64;
+/** Rows of all programs of a file together; the largest files known have some ten million. */
+const MAX_ROWS = 1 << 26;
 const GREGS_RSP = 160; // offset of rsp in ucontext (uc_mcontext at 40, rsp its 16th register); rip follows
 
 export class CfaProgram {
@@ -60,6 +62,7 @@ export class CfaProgram {
   readonly #expression = new ExpressionReader();
   readonly #initial = new Map<Cie, Float64Array | undefined>();
   #depth = 0;
+  #rows = 0;
 
   constructor(rules: row.RuleSet) {
     this.#rules = rules;
@@ -220,7 +223,7 @@ export class CfaProgram {
       }
       if (cursor.overrun) return -1 - location;
       if (advance > 0) {
-        if (sink === undefined) return -1; // a CIE covers no addresses
+        if (sink === undefined || ++this.#rows > MAX_ROWS) return -1 - location; // a CIE covers no addresses
         const next = location + advance;
         sink.add(location, Math.min(next, end), this.#rule(isSignal));
         location = next;

@@ -13,6 +13,8 @@ export const MAX_FDES = 1 << 21;
 /** Longer entries are taken for damage; a function of a megabyte has some 100 KB of instructions. */
 const MAX_ENTRY_SIZE = 1 << 24;
 const MAX_ADDRESS_SPAN = 2 ** 32;
+/** FDEs of CIEs beyond this count are left out; linkers merge equal ones, so that a file has a handful. */
+const MAX_CIES = 1 << 16;
 const IS_CIE = -1;
 
 export interface Cie {
@@ -172,6 +174,7 @@ export class FrameSection {
     const cieAt = this.#cieAt;
     if (cieAt === IS_CIE) return false;
     if (!this.#cies.has(cieAt)) {
+      if (this.#cies.size === MAX_CIES) return false;
       const at = this.#at;
       this.#cies.set(cieAt, this.#entry(cieAt) && this.#cieAt === IS_CIE ? this.#parseCie() : undefined);
       this.#entry(at); // the window may have moved

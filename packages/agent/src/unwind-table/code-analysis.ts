@@ -11,8 +11,9 @@ import type { RuleSet } from './row.ts';
 import { StackStates, UNKNOWN } from './stack-state.ts';
 import * as x86 from './x86-instruction.ts';
 
-/** Instructions followed in one unit of code, counting those that are followed again. */
+/** Instructions followed in one unit of code, and in all, counting those that are followed again. */
 const MAX_STEPS = 1 << 21;
+const MAX_STEPS_IN_ALL = 1 << 26;
 /** How often a unit is started over because a call turned out not to return. */
 const MAX_RESTARTS = 32;
 const MAX_INSTRUCTION = 15;
@@ -59,6 +60,7 @@ export class CodeAnalysis {
   #bytes: Uint8Array = new Uint8Array(0);
   #size = 0;
   #steps = 0;
+  #stepsInAll = 0;
   #switchState = 0; // of indirect jumps from within a frame
   #leafSwitchState = 0; // of indirect jumps at the depth of the entry: tail calls, unless there are tables
   #hasTable = false;
@@ -99,7 +101,7 @@ export class CodeAnalysis {
       this.#followIndirectJumps();
       if (!this.#restart) break;
     }
-    const isBroken = this.#isBroken || this.#restart || this.#steps > MAX_STEPS;
+    const isBroken = this.#isBroken || this.#restart;
     if (isBroken) {
       gap(address, address + bytes.length);
       return { provedBytes: 0, isBroken, escape: this.#escape, tailCalls: this.#tailCalls };
@@ -153,7 +155,10 @@ export class CodeAnalysis {
     while (!this.#restart) {
       const at = this.#work.pop() ?? this.#nextAfterCall();
       if (at < 0) return;
-      if (++this.#steps > MAX_STEPS) return;
+      if (++this.#steps > MAX_STEPS || ++this.#stepsInAll > MAX_STEPS_IN_ALL || this.#states.isFull) {
+        this.#isBroken = true;
+        return;
+      }
       const state = this.#stateAt[at];
       if (!instruction.decode(this.#bytes, at, this.#size)) {
         this.#lengthAt[at] = 1;

@@ -12,6 +12,7 @@ import {
   FUNCTION_V8_BUILTIN,
   FUNCTION_V8_BUILTINS,
   type FunctionMap,
+  gapFinder,
 } from './functions.ts';
 import { firstAfter, type Layer } from './layers.ts';
 import { REG_RSP, RULE_FRAME_POINTER, RULE_NONE, RULE_SIGNAL, type RuleSet, ruleOfKind } from './row.ts';
@@ -59,14 +60,12 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
   completeFunctions(gaps: readonly AddressRange[]): void {
     const functions = this.#functions;
     const nothing: RuleSink = { add() {} };
+    const inGap = gapFinder(gaps);
     for (let round = 0; round < MAX_ROUNDS && functions.isIncomplete; round++) {
       const before = functions.starts.length;
       this.#tailCalls = new Set();
       for (const { start, end } of gaps) this.cover(start, end, nothing, () => {});
-      for (const target of this.#tailCalls) {
-        const gap = gaps.find((g) => target >= g.start && target < g.end);
-        if (gap !== undefined) functions.add(target, 0, FUNCTION_GUESSED);
-      }
+      for (const target of this.#tailCalls) if (inGap(target) >= 0) functions.add(target, 0, FUNCTION_GUESSED);
       functions.sort();
       if (functions.starts.length === before) break;
     }

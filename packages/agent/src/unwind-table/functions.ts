@@ -34,7 +34,7 @@ export const FUNCTION_PLT_HEADER = 5;
 /** V8's builtins without symbols: all of them together. */
 export const FUNCTION_V8_BUILTINS = 6;
 
-const MAX_FUNCTIONS = 1 << 20;
+const MAX_FUNCTIONS = 1 << 18;
 /**
  * Stripped files are searched for calls into text without unwind information if there is more of it than this (start
  * files of C programs have some 300 bytes), in so many bytes of code and data.
@@ -118,7 +118,7 @@ function isBuiltins(bytes: Uint8Array): boolean {
 }
 
 /** A function that gives the index of the gap that holds an address, or -1. */
-function gapFinder(gaps: readonly AddressRange[]): (address: number) => number {
+export function gapFinder(gaps: readonly AddressRange[]): (address: number) => number {
   const starts = Float64Array.from(gaps, (gap) => gap.start);
   const ends = Float64Array.from(gaps, (gap) => gap.end);
   const first = gaps.length === 0 ? Number.POSITIVE_INFINITY : starts[0];

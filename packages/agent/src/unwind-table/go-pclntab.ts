@@ -10,6 +10,8 @@
  *
  * Assembly may change stacks, which `pcsp` cannot express; its code is analysed. Between goroutine and system stack:
  *   systemstack, asmcgocall, cgocallback, nanotime1, ...  RULE_GO_SWITCH: rbp still points into the frame on the old stack
+ *                                                         (before Go 1.21 the first two have no frame of their own: the
+ *                                                         one that called them is left out)
  *   mcall, morestack, gogo, clone (child)                 RULE_ENTRY once switched: the runtime keeps no way back on the
  *                                                         stack ("the traceback routines see morestack on a g0 as being
  *                                                         the top of a stack"); mcall clears rbp
@@ -59,6 +61,8 @@ const SWITCH_STACK = new Set([
 const SIGNAL_RETURNS = new Set(['runtime.sigreturn', 'runtime.sigreturn__sigaction']);
 
 const MAX_ASSEMBLY_SIZE = 1 << 16;
+/** Rows of all functions together; the largest programs known have some six million. */
+const MAX_STEPS = 1 << 26;
 /** Bytes between functions up to this many have no rules of their own. */
 const MAX_PADDING = 64;
 const SAVED_RBP = -16; // of a frame: right below the return address, from the CFA
@@ -118,6 +122,7 @@ export class GoLayer implements Layer {
   readonly #rules: row.RuleSet;
   readonly #analysis: CodeAnalysis;
   readonly #instruction = new Instruction();
+  #steps = 0;
   readonly #entry: number;
   readonly #switch: number;
   readonly #signal: number;
@@ -151,7 +156,9 @@ export class GoLayer implements Layer {
     for (let i = table.indexAt(at); i < table.count && at < end; i++) {
       table.select(i);
       const functionEnd = Math.min(table.end, end);
-      if (functionEnd <= at) continue;
+      // Entries ascend: only the first function may have begun before. Each costs as many steps as it has rows.
+      if (functionEnd <= at || (table.entry < at && at > from)) continue;
+      if (this.#steps > MAX_STEPS) break;
       held.from = at;
       held.to = functionEnd;
       this.#cover(held);
@@ -195,6 +202,7 @@ export class GoLayer implements Layer {
     let isFirst = true;
     let savesRbp = false;
     table.eachValue(table.pcsp, (start, end, depth) => {
+      this.#steps++;
       if (depth > 0 && isFirst) {
         isFirst = false;
         if (depth === 8) {

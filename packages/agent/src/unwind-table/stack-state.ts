@@ -43,6 +43,8 @@ SAVED_INDEX[REG_RBX] = 0;
 SAVED_INDEX[REG_RBP] = 1;
 for (let register = REG_R12; register <= REG_R15; register++) SAVED_INDEX[register] = register - REG_R12 + 2;
 
+/** More states than this are no function. */
+const MAX_STATES = 1 << 16;
 const CALLER_SAVED = [0, 1, 2, 4, 5, 8, 9, 10, 11];
 /** In this order registers are taken as a rule's base, if rsp is not known. */
 const BASES = [REG_RBP, REG_RBX, 12, 13, 14, 15, 10, 11, 0, 1, 2, 4, 5, 8, 9];
@@ -62,6 +64,10 @@ export class StackStates {
   clear(): void {
     this.#count = 1;
     this.#slots.fill(0);
+  }
+
+  get isFull(): boolean {
+    return this.#count > MAX_STATES;
   }
 
   load(state: number): void {
