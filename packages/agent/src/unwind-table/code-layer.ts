@@ -155,16 +155,16 @@ export class CodeLayer implements Pick<Layer, 'cover'> {
       gap(from, to);
       return;
     }
-    // A trampoline's frame is found by an address one below its first instruction, which is a return address.
-    const trampoline = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf(SIGRETURN);
-    if (trampoline >= 0) {
-      const start = from + trampoline;
-      if (start - 1 > from) gap(from, start - 1);
-      sink.add(Math.max(from, start - 1), start + SIGRETURN.length, this.#signal);
-      if (start + SIGRETURN.length < to) this.#coverUnknown(start + SIGRETURN.length, to, sink, gap);
-      return;
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    let at = from;
+    for (let i = buffer.indexOf(SIGRETURN); i >= 0; i = buffer.indexOf(SIGRETURN, i + SIGRETURN.length)) {
+      // A trampoline's frame is found by an address one below its first instruction, which is a return address.
+      const start = Math.max(at, from + i - 1);
+      if (start > at) gap(at, start);
+      at = from + i + SIGRETURN.length;
+      sink.add(start, at, this.#signal);
     }
-    gap(from, to);
+    if (at < to) gap(at, to);
   }
 
   #read(from: number, to: number): Uint8Array | undefined {

@@ -73,6 +73,20 @@ describe('SegmentEncoder', () => {
     assert.deepEqual(rows, [[0, 0], [20, 1], [40, 0]]); // biome-ignore format: pairs
   });
 
+  it('takes the last of the rules at one address', () => {
+    const encoder = new SegmentEncoder(ruleSet(3));
+    encoder.begin(0);
+    for (const [address, rule] of [[0, 0], [130, 1], [130, 2], [140, 0]]) encoder.add(address, rule); // biome-ignore format: pairs
+    encoder.end(200);
+    const rows: number[] = [];
+    eachRow(encoder.segments[0], (address) => void rows.push(address));
+    assert.deepEqual(rows, [0, 130, 140]);
+    assert.deepEqual(
+      [129, 130, 140].map((at) => findRule(encoder, at)!.cfaOffset),
+      [0, 2, 0],
+    );
+  });
+
   it('covers text without rows beyond what one index can hold', () => {
     const encoder = new SegmentEncoder(ruleSet(3), 1024);
     encoder.begin(0);

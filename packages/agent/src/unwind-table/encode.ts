@@ -36,6 +36,7 @@ export class SegmentEncoder {
   #blocks = 0; // entries of #index that are known
   #rowCount = 0;
   #lastRule = -1;
+  #lastAddress = -1;
   // Rules of the segment at hand: its own number of each rule of the set, valid if #seen has the segment's number.
   #localNumber = new Uint16Array(1024);
   #seen = new Uint32Array(1024);
@@ -57,9 +58,10 @@ export class SegmentEncoder {
     this.#used = [];
   }
 
-  /** Rule number `rule` of the set holds from `address` on. Addresses ascend. */
+  /** Rule number `rule` of the set holds from `address` on. Addresses ascend; of rules at one address the last counts. */
   add(address: number, rule: number): void {
     if (rule === this.#lastRule) return;
+    if (address === this.#lastAddress && this.#rowCount > 0) this.#rowCount--;
     this.#makeRoom(address, 4 + RULE_SIZE);
     this.#write(address, rule);
   }
@@ -95,6 +97,7 @@ export class SegmentEncoder {
     this.#fillIndex((offset >>> BLOCK_SHIFT) + 1);
     this.#rows[this.#rowCount++] = ((offset & (BLOCK_SIZE - 1)) << 16) | this.#local(rule);
     this.#lastRule = rule;
+    this.#lastAddress = this.#start + offset;
   }
 
   #fillIndex(blocks: number): void {
