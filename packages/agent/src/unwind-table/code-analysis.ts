@@ -9,7 +9,8 @@
 import type { RuleSink } from './cfa-program.ts';
 import type { RuleSet } from './row.ts';
 import { StackStates, UNKNOWN } from './stack-state.ts';
-import * as x86 from './x86-instruction.ts';
+import { Instruction } from './x86-instruction.ts';
+import * as x86 from './x86-opcodes.ts';
 
 /** Instructions followed in one unit of code, and in all, counting those that are followed again. */
 const MAX_STEPS = 1 << 21;
@@ -45,7 +46,7 @@ export interface UnitOfCode {
 export class CodeAnalysis {
   readonly #rules: RuleSet;
   readonly #states = new StackStates();
-  readonly #instruction = new x86.Instruction();
+  readonly #instruction = new Instruction();
   // Per byte of the unit: the state before the instruction that begins there (0: none), its length, the last call on the
   // way by which it was first reached (offset + 1; 0: none), and whether it is a call that does not return.
   #stateAt = new Int32Array(0);

@@ -25,7 +25,8 @@ import type { RuleSink } from './cfa-program.ts';
 import { CodeAnalysis } from './code-analysis.ts';
 import type { Layer } from './layers.ts';
 import * as row from './row.ts';
-import { Instruction, OP_LOAD, OP_MOVE } from './x86-instruction.ts';
+import { Instruction } from './x86-instruction.ts';
+import { OP_LOAD, OP_MOVE } from './x86-opcodes.ts';
 
 /** Nothing calls these. */
 const ENTRIES = new Set([

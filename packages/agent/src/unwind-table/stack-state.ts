@@ -21,7 +21,8 @@ import {
   type RuleSet,
   SAVED_LOST,
 } from './row.ts';
-import * as x86 from './x86-instruction.ts';
+import type { Instruction } from './x86-instruction.ts';
+import * as x86 from './x86-opcodes.ts';
 
 /** A register that holds no known address of the frame. */
 export const UNKNOWN = -0x8000_0000;
@@ -148,7 +149,7 @@ export class StackStates {
   }
 
   /** The state behind an instruction that is executed in `state` and goes on to the next. */
-  step(state: number, instruction: x86.Instruction): number {
+  step(state: number, instruction: Instruction): number {
     const { op, reg } = instruction;
     const { current } = this;
     if (op === x86.OP_OTHER || op === x86.OP_BRANCH || op === x86.OP_SYSCALL) {
@@ -243,7 +244,7 @@ export class StackStates {
     return false;
   }
 
-  #address(instruction: x86.Instruction): number {
+  #address(instruction: Instruction): number {
     const base = instruction.base < 0 ? UNKNOWN : this.current[instruction.base];
     return base === UNKNOWN ? UNKNOWN : base + instruction.displacement;
   }

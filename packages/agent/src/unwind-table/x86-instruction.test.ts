@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import * as x86 from './x86-instruction.ts';
+import { Instruction } from './x86-instruction.ts';
+import * as x86 from './x86-opcodes.ts';
 
-function decode(hex: string): x86.Instruction {
+function decode(hex: string): Instruction {
   const bytes = Buffer.from(hex.replaceAll(' ', ''), 'hex');
-  const instruction = new x86.Instruction();
+  const instruction = new Instruction();
   assert.ok(instruction.decode(bytes, 0, bytes.length), hex);
   assert.equal(instruction.length, bytes.length, hex);
   return instruction;
@@ -38,7 +39,7 @@ function registers(set: number): string {
 
 describe('Instruction', () => {
   it('tells what moves rsp', () => {
-    const cases: [hex: string, op: number, fields: Partial<x86.Instruction>][] = [
+    const cases: [hex: string, op: number, fields: Partial<Instruction>][] = [
       ['55', x86.OP_PUSH, { reg: 6 }],
       ['41 57', x86.OP_PUSH, { reg: 15 }],
       ['68 00 01 00 00', x86.OP_PUSH, { reg: -1 }],
@@ -70,7 +71,7 @@ describe('Instruction', () => {
       const instruction = decode(hex);
       assert.equal(instruction.op, op, hex);
       for (const [name, value] of Object.entries(fields)) {
-        assert.equal(instruction[name as keyof x86.Instruction], value, `${name} of ${hex}`);
+        assert.equal(instruction[name as keyof Instruction], value, `${name} of ${hex}`);
       }
     }
   });
@@ -160,7 +161,7 @@ describe('Instruction', () => {
   });
 
   it('refuses what is not valid, or leaves the bytes', () => {
-    const instruction = new x86.Instruction();
+    const instruction = new Instruction();
     for (const hex of ['06', '62', 'ea', '0f 04', 'e8 00 00', '48', '66 66 66', 'ff ff', '8f 48', 'c4 e0 00 00 00']) {
       const bytes = Buffer.from(hex.replaceAll(' ', ''), 'hex');
       assert.equal(instruction.decode(bytes, 0, bytes.length), false, hex);
@@ -169,7 +170,7 @@ describe('Instruction', () => {
   });
 
   it('never reads past the end and never takes more than 15 bytes', () => {
-    const instruction = new x86.Instruction();
+    const instruction = new Instruction();
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 24 }), (bytes) => {
         const decoded = instruction.decode(bytes, 0, bytes.length);
@@ -196,7 +197,7 @@ describe('Instruction', () => {
       maxBuffer: 1 << 30,
       encoding: 'latin1',
     });
-    const instruction = new x86.Instruction();
+    const instruction = new Instruction();
     let count = 0;
     for (const line of stdout.split('\n')) {
       const match = /^\s*[0-9a-f]+:\t((?:[0-9a-f]{2} )+)\s*\t?(\S.*)$/.exec(line);
