@@ -38,7 +38,7 @@ const pure = ['elf', 'unwind-table', 'profile'];
 
 const broken: string[] = [];
 for (const file of globSync('packages/*/src/**/*.ts')) {
-  if (/\.(test|bench|gen)\.ts$/.test(file) || file.includes('/testing/')) continue;
+  if (/\.(test|fixture|bench|gen)\.ts$/.test(file) || file.includes('/testing/')) continue;
   const [, owner, , ...rest] = file.split('/');
   const folder = rest.length > 1 ? rest[0] : undefined;
   for (const [, name] of readFileSync(file, 'utf8').matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)) {
