@@ -57,7 +57,7 @@ async function runFor(workload: Workload, turn: number): Promise<void> {
         const time = processorTime(pid);
         if (Number.isFinite(time)) times.set(pid, time);
       }
-      return times.values().reduce((sum, time) => sum + time, 0) >= turn;
+      return [...times.values()].reduce((sum, time) => sum + time, 0) >= turn;
     },
     { timeout: SECONDS * 1000, interval: 20 },
   );
