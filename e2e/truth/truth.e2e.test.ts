@@ -23,7 +23,7 @@ for (const strategy of ['tailCall', 'loop'] as const) {
       for (let first = 0; first < cases.length; first += BATCH) {
         const batch = cases.slice(first, first + BATCH);
         try {
-          const options = { strategy, seconds: SECONDS, frequency: FREQUENCY };
+          const options = { strategy, seconds: SECONDS, frequency: FREQUENCY, fixturesAlone: true };
           const observation = await observe(batch, directories, options);
           for (const one of observation.observed) observed.set(keyOf(one.fixture), one);
         } catch (error) {
