@@ -103,6 +103,8 @@ describe('plainName', () => {
     ['<tree::Sum as tree::Expression>::evaluate', '<tree::Sum as tree::Expression>::evaluate'],
     ['runtime.asmcgocall.abi0', 'runtime.asmcgocall'],
     ['main.(*large).visit', 'main.(*large).visit'],
+    ['slices.partitionOrdered[go.shape.string]', 'slices.partitionOrdered[...]'],
+    ['__GI___libc_write', '__libc_write'],
   ];
   for (const [name, plain] of cases) it(name, () => assert.equal(plainName(name), plain));
 });

@@ -58,6 +58,7 @@ export function plainName(name: string): string {
   return name
     .replace(/@.*$/, '')
     .replace(/^__GI_/, '') // glibc's internal aliases
+    .replace(/\[go\.shape\..*\]/, '[...]') // Go's own tables leave type arguments out
     .replace(/(\.(constprop|isra|part|cold|lto_priv|llvm|abi0|abiinternal)\b[.\d]*)+$/, '')
     .replace(/::h[0-9a-f]{16}$/, '')
     .replace(/( \[clone [^\]]*\])+$/, '')
