@@ -14,10 +14,12 @@ import type { NodeView } from './views.ts';
 export interface Observation {
   /** In release order. */
   targets: readonly NodeView[];
-  /** The same, with their states. */
+  /** The same, with their states. `claim` changes the free slots of other policies. */
   nodes: readonly (RolloutNode & PolicyNode)[];
   compiled: CompiledPolicy | undefined;
   problem: { reason: string; message: string } | undefined;
+  /** Names of nodes for which slots of all other policies were claimed. */
+  claimed: ReadonlySet<string>;
 }
 
 export class PolicyObserver {
@@ -35,8 +37,12 @@ export class PolicyObserver {
     const targets = this.#fleet.targets(state);
     const compiled = state.current && this.#fleet.compiled(state.current);
     const progressDeadlineMs = parseDuration(state.current?.spec.rollout.progressDeadline ?? '10m');
-    const nodes = targets.map((node) => this.#look(state, node, progressDeadlineMs));
-    return { targets, nodes, compiled, problem: state.problem ?? compiled?.problem };
+    const claimed = new Set<string>();
+    const nodes = targets.map((node) => ({
+      ...this.#look(state, node, progressDeadlineMs),
+      claim: () => this.#claim(state, node, claimed),
+    }));
+    return { targets, nodes, compiled, problem: state.problem ?? compiled?.problem, claimed };
   }
 
   /** An agent is there to answer. */
@@ -44,7 +50,7 @@ export class PolicyObserver {
     return node.ready && this.#agents.isAlive(node.name);
   }
 
-  #look(state: PolicyState, node: NodeView, progressDeadlineMs: number): RolloutNode & PolicyNode {
+  #look(state: PolicyState, node: NodeView, progressDeadlineMs: number): Omit<RolloutNode, 'claim'> & PolicyNode {
     const { current, rollout, released, view } = state;
     const config = this.#fleet.configs.get(node.name);
     const reporting = this.isReporting(node);
@@ -61,8 +67,14 @@ export class PolicyObserver {
       now: this.#clock.now(),
       progressDeadlineMs,
     });
-    const together =
-      seen.kind === 'waiting' && this.#fleet.companions(state, node).every(({ freeSlots }) => freeSlots > 0);
-    return { name: node.name, state: seen, config, reporting, together };
+    return { name: node.name, state: seen, config, reporting };
+  }
+
+  #claim(state: PolicyState, node: NodeView, claimed: Set<string>): boolean {
+    const companions = this.#fleet.companions(state, node);
+    if (!companions.every(({ freeSlots }) => freeSlots > 0)) return false;
+    for (const companion of companions) companion.freeSlots -= 1;
+    claimed.add(node.name);
+    return true;
   }
 }

@@ -47,7 +47,7 @@ export class PolicyRollout implements Reconciler {
     const next = { rollout, lastGood: complete ? state.current : state.lastGood };
     // An end of a rollout is in the cluster before it is acted upon, so that a leader that comes after this one knows it.
     if (isEnd(next) && next.rollout !== state.rollout) await status.record(state, observed, next);
-    this.#act(state, next, decision);
+    this.#act(state, next, decision, observed.claimed);
     status.queue.add(name);
     const again = [decision?.againAfterMs, decision?.release.length ? gatherMs(state) : undefined, IDLE_MS];
     return { againAfterMs: Math.min(...again.filter((ms) => ms !== undefined)) };
@@ -75,22 +75,23 @@ export class PolicyRollout implements Reconciler {
     state: PolicyState,
     { rollout, lastGood }: Pick<PolicyState, 'rollout' | 'lastGood'>,
     decision: RolloutDecision | undefined,
+    claimed: ReadonlySet<string>,
   ): void {
     const { fleet, nodeQueue, clock } = this.#options;
     const release = decision?.release ?? [];
     const changed = fleet.setRollout(state, rollout, lastGood);
     state.freeSlots = decision?.freeSlots ?? 0;
-    for (const name of release) this.#joinIn(state, name);
+    for (const name of release) this.#joinIn(state, name, claimed.has(name));
     fleet.release(state, release, clock.now());
     for (const name of [...changed, ...release]) nodeQueue.addAfter(name, GATHER_MS);
   }
 
   /** Where a node is to be written anyway, the other policies that are on their way to it come along. */
-  #joinIn(state: PolicyState, name: string): void {
+  #joinIn(state: PolicyState, name: string, claimed: boolean): void {
     const { fleet, observer, queue, clock } = this.#options;
     const node = fleet.nodes.get(name);
     if (!node) return;
-    const counts = observer.isReporting(node);
+    const counts = observer.isReporting(node) && !claimed;
     for (const other of fleet.companions(state, node)) {
       if (counts && other.freeSlots <= 0) continue;
       if (counts) other.freeSlots -= 1;

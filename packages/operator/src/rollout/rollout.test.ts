@@ -48,7 +48,7 @@ class Cluster {
       name: `n${index}`,
       state,
       reporting: this.reporting[index],
-      together: this.together[index],
+      claim: () => this.together[index],
     }));
     return advanceRollout({
       settings: this.settings,
@@ -220,7 +220,7 @@ test('nodes are taken where other policies can join in; after some patience also
   cluster.answer();
   const { release, heldUp } = cluster.step();
   assert.deepEqual([release, heldUp], [[], true]);
-  cluster.heldUpMs = 10_000;
+  cluster.heldUpMs = 30_000;
   assert.deepEqual(cluster.step().release, ['n0', 'n1', 'n2'], 'a policy that is stuck elsewhere holds nobody up');
 });
 

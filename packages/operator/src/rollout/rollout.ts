@@ -10,15 +10,18 @@ import type { NodeState } from './node-state.ts';
 /** Between the first sight of a revision and its first release. */
 const START_MS = 1_000;
 /** Then a policy goes on alone: another one that is stuck must not hold it up. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 export interface RolloutNode {
   name: string;
   state: NodeState;
   /** An agent reports there. Only for nodes that wait; the others' state says it. */
   reporting: boolean;
-  /** Every other policy that is rolling towards the node could join in. Only for nodes that wait. */
-  together: boolean;
+  /**
+   * Takes a free slot from every other policy that is rolling towards the node, so that all are released together, or from
+   * none. Only for nodes that wait.
+   */
+  claim: () => boolean;
 }
 
 export interface RolloutInput {
@@ -147,9 +150,9 @@ function slots({ settings, nodes }: RolloutInput): number {
 /** The first waiting nodes for which there are slots. Nodes without an agent wait for nobody and take none. */
 function choose(among: readonly RolloutNode[], free: number, alone: boolean): string[] {
   const release: string[] = [];
-  for (const { name, state, reporting, together } of among) {
+  for (const { name, state, reporting, claim } of among) {
     if (state.kind !== 'waiting') continue;
-    if (reporting && (free <= 0 || !(together || alone))) continue;
+    if (reporting && (free <= 0 || !(claim() || alone))) continue;
     if (reporting) free -= 1;
     release.push(name);
   }
