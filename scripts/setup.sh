@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # One list of packages per purpose.
 BUILD_PACKAGES=(clang-19 llvm-19 g++ make libbpf-dev libelf-dev zlib1g-dev linux-libc-dev ca-certificates)
 DEMO_PACKAGES=(gcc g++ python3 postgresql redis-server redis-tools)
-TEST_PACKAGES=("${DEMO_PACKAGES[@]}" gdb elfutils binutils musl-tools nginx apache2-utils openssl perl php-cli bpftool chromium qemu-system-x86 busybox-static)
+TEST_PACKAGES=("${DEMO_PACKAGES[@]}" gdb elfutils binutils musl-tools nginx wrk openssl libc6-dbg perl php-cli bpftool chromium qemu-system-x86 busybox-static)
 CLUSTER_PACKAGES=(buildah mmdebstrap iproute2 openssl curl libseccomp2)
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
@@ -29,7 +29,12 @@ for purpose in "${purposes[@]}"; do
   case $purpose in
     build) need "${BUILD_PACKAGES[@]}" ;;
     demo) need "${BUILD_PACKAGES[@]}" "${DEMO_PACKAGES[@]}" ;;
-    test) need "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" ;;
+    test)
+      need "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+      # Any Go and Rust will do for the fixtures.
+      command -v go >/dev/null || need golang-go
+      command -v rustc >/dev/null || need rustc
+      ;;
     cluster) need "${CLUSTER_PACKAGES[@]}" ;;
     *) fail "unknown purpose '$purpose' (build, demo, test, cluster)" ;;
   esac
