@@ -24,6 +24,8 @@ const skip = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'ne
 const FRAMES_PER_PROGRAM = 12;
 const CUT_AT = 33 * FRAMES_PER_PROGRAM;
 const DEPTH = 500;
+/** Of a fixture, at most: it is stopped when its test ends. */
+const LIFETIME_S = 900;
 /** Each of another kind, all of them with less than 64 KiB of stack above the cut. */
 const DEEP = [
   'recursion',
@@ -90,7 +92,7 @@ async function start(name: string, depth: number): Promise<RunningFixture> {
   const recipe = recipes.find((candidate) => candidate.name === name);
   assert.ok(recipe, name);
   const directories = await buildFixtures([recipe]);
-  const fixture = await startFixture(recipe, directories.get(name)!, DEPTH_OF[name] ?? depth);
+  const fixture = await startFixture(recipe, directories.get(name)!, DEPTH_OF[name] ?? depth, LIFETIME_S);
   setPriority(fixture.pid, 0);
   return fixture;
 }
