@@ -63,7 +63,7 @@ __noinline int describe_spill(__u32 cpu, int reason, __u32 frame)
 	if (!w->exact || bpf_probe_read_user(&s->code, sizeof(s->code), (void *)w->pc))
 		s->code = 0;
 	s->frame = frame;
-	s->known = w->exact ? (1 << REG_COUNT) - 1 : 1 << REG_RBP | 1 << REG_RSP;
+	s->known = (1 << REG_COUNT) - 1; /* those without a rule are taken for unchanged; see read_register */
 	__builtin_memcpy(s->registers, w->regs, sizeof(s->registers));
 	s->registers[REG_RSP] = w->sp;
 	s->registers[REG_RBP] = w->bp;
@@ -74,8 +74,6 @@ __noinline int describe_spill(__u32 cpu, int reason, __u32 frame)
 
 		if (at == 1 || (at && bpf_probe_read_user(&s->registers[reg], 8, (void *)at)))
 			s->known &= ~(1 << reg);
-		else
-			s->known |= 1 << reg;
 	}
 	return 1;
 }

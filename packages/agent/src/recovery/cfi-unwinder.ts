@@ -30,7 +30,11 @@ export interface Code {
 /** The executable memory that holds an address. */
 export type FindCode = (address: number) => Code | undefined;
 
-/** A frame: DWARF-numbered registers, of which some are not known. */
+/**
+ * A frame: DWARF-numbered registers, of which some are not known. One without a rule is taken to be as it was in the frame
+ * below, as libgcc does: a CFA that depends, at a call, on a register that callees need not keep (OpenSSL's AES-GCM: rax)
+ * is that of assembly whose callees are known to keep it.
+ */
 export interface FrameRegisters {
   readonly pc: number;
   /** `pc` was interrupted; else it is a return address. */
@@ -87,9 +91,6 @@ export function isRoot(end: string): boolean {
 
 const MASK = (1n << 64n) - 1n;
 const USER_END = 1n << 57n;
-/** Registers that a callee leaves as they were. */
-const PRESERVED = new Set<number>([abi.REG_RBX, abi.REG_RBP, abi.REG_R12, abi.REG_R13, abi.REG_R14, abi.REG_R15]);
-
 /** Walks from a frame, which is the first of the result, to the root. */
 export function walkStack(start: FrameRegisters, stack: StackCopy, findCode: FindCode, maxFrames: number): Walk {
   const frames: WalkedFrame[] = [];
@@ -185,8 +186,7 @@ class Step implements ExpressionContext {
     for (let number = 0; number < abi.REG_COUNT; number++) {
       const rule = registers[number];
       if (rule) caller[number] = this.#apply(rule, number, cfa);
-      else if (number === abi.REG_RSP) caller[number] = cfa;
-      else caller[number] = PRESERVED.has(number) ? this.register(number) : undefined;
+      else caller[number] = number === abi.REG_RSP ? cfa : this.register(number);
     }
     const ra = this.#apply(raRule, raColumn, cfa);
     if (ra === undefined) return raRule.kind === 'register' ? 'register_unknown' : 'stack_end';
@@ -255,8 +255,7 @@ class Step implements ExpressionContext {
     }
     if (!this.#advances(cfa)) return 'bad_frame';
 
-    const caller: (bigint | undefined)[] = new Array(abi.REG_COUNT).fill(undefined);
-    for (const number of PRESERVED) caller[number] = this.register(number);
+    const caller = this.#frame.registers.slice();
     caller[abi.REG_RSP] = cfa;
     for (const [i, number] of abi.SAVED_REGISTERS.entries()) {
       const words = rule.saved[i];
@@ -295,8 +294,7 @@ class Step implements ExpressionContext {
     const sp = this.#sp;
     const bp = registers[abi.REG_RBP];
     if (sp === undefined || bp === undefined) return 'register_unknown';
-    const caller: (bigint | undefined)[] = new Array(abi.REG_COUNT).fill(undefined);
-    for (const number of PRESERVED) caller[number] = registers[number];
+    const caller = registers.slice();
     if (exact) {
       const state = prologueState(this.#codeBytes(pc, 8));
       if (state === 'unknown') return refused;
