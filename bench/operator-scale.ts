@@ -287,7 +287,7 @@ try {
   };
   await rest();
   await phase(`nothing changes for ${flags.idle} s`, () => delay(Number(flags.idle) * 1000));
-  await phase('one namespace relabelled: two policies follow', async () => {
+  await phase('one namespace relabelled: every node follows', async () => {
     await namespaces.mergePatch('namespace-0', { metadata: { labels: { team: 'team-unknown' } } });
     await rest();
   });

@@ -45,6 +45,14 @@ function assertOutcome(stack: RecordedStack, frames: readonly JudgedFrame[], rec
   if (expect.outcome === 'truncated') assert.ok(frames.length <= 1, description);
 }
 
+/** Go's runtime preempts goroutines by a signal: a stack may begin in its handler, and the account with what was interrupted. */
+function withoutPreemption(frames: readonly JudgedFrame[], leaf: string): readonly JudgedFrame[] {
+  const first = frames.findIndex(({ names }) => names.includes(leaf));
+  const caller = frames[first - 1]?.names ?? [];
+  const isPreempted = caller.some((name) => /^runtime\.(sigreturn__sigaction|asyncPreempt)/.test(name));
+  return isPreempted ? frames.slice(first) : frames;
+}
+
 /** The account that a stack has to agree with; a goroutine's is the one of all that fits best. */
 function wrongFrames(
   stack: RecordedStack,
@@ -58,7 +66,9 @@ function wrongFrames(
     // A goroutine's thread runs other things too, and so does a program on its way to the leaf: they only have to reach a root.
     const mayBeElsewhere = truth.tid === 0 || recipe.trigger === true;
     const isOther = mayBeElsewhere && !frames.some(({ names }) => names.includes(truth.names[0]!));
-    return isOther ? undefined : compareWithTruth(frames, isWhole, truth, recipe);
+    if (isOther) return undefined;
+    const ofAccount = truth.tid === 0 ? withoutPreemption(frames, truth.names[0]!) : frames;
+    return compareWithTruth(ofAccount, isWhole, truth, recipe);
   });
   return problems.length === 0 || problems.includes(undefined) ? undefined : problems[0];
 }

@@ -125,15 +125,18 @@ export class Fleet {
     }
   }
 
-  /** A node that came after the rollout has the revision from the start. */
-  adopt(state: PolicyState, now: number): void {
-    if (state.rollout?.phase !== 'Complete' || state.rollout.revision !== state.current?.revision) return;
+  /**
+   * Where the rollout is complete: a node that came after it has the revision from the start. @returns whether it is.
+   */
+  adopt(state: PolicyState, now: number): boolean {
+    if (state.rollout?.phase !== 'Complete' || state.rollout.revision !== state.current?.revision) return false;
     const late = this.targets(state).filter(({ name }) => !state.released.has(name));
     this.release(
       state,
       late.map(({ name }) => name),
       now,
     );
+    return true;
   }
 
   /** @returns names of the nodes that this takes back to another configuration. */

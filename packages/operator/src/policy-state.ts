@@ -22,7 +22,8 @@ export interface PolicyState {
   heldUpSince: number | undefined;
   /** Nodes that `current` selects, in release order; undefined until they are worked out. */
   targets: NodeView[] | undefined;
-  /** When the status was last written, on the clock. */
+  /** When the status was last worked out, and last written, on the clock. */
+  summarizedAt: number | undefined;
   writtenAt: number | undefined;
 }
 
@@ -42,6 +43,7 @@ export function policyState(view: PolicyView): PolicyState {
     freeSlots: 0,
     heldUpSince: undefined,
     targets: undefined,
+    summarizedAt: undefined,
     writtenAt: undefined,
   };
 }

@@ -11,6 +11,11 @@ export interface FoldedOptions {
   prefix?: (resource: AttributeSetHandle) => string | undefined;
 }
 
+/** A name as the format can hold it: what separates frames and lines is replaced. */
+export function foldedName(name: string): string {
+  return name.replaceAll(';', ':').replaceAll(/[\r\n\u2028\u2029]+/g, ' ');
+}
+
 /**
  * Folded stacks, the text format of Brendan Gregg's flame graph scripts: one line per distinct stack, root first, frames
  * joined by `;`, then a space and the sum of the values. Sorted, so that equal profiles give equal text.
@@ -19,9 +24,7 @@ export function encodeFolded(profile: Profile, options: FoldedOptions = {}): str
   const { stacks, frames, samples } = profile;
   const labels: (string | undefined)[] = [];
   const label = (frame: FrameHandle): string => {
-    labels[frame] ??= frameLabel(profile, frame)
-      .replaceAll(';', ':')
-      .replaceAll(/[\r\n\u2028\u2029]+/g, ' ');
+    labels[frame] ??= foldedName(frameLabel(profile, frame));
     return labels[frame];
   };
 
@@ -33,7 +36,7 @@ export function encodeFolded(profile: Profile, options: FoldedOptions = {}): str
       for (let frame = stacks.frame(s); frame !== NO_FRAME; frame = frames.inlinedInto(frame)) path.push(label(frame));
     }
     const prefix = options.prefix?.(samples.resource(sample as SampleHandle));
-    if (prefix !== undefined) path.push(prefix.replaceAll(';', ':').replaceAll(/[\r\n\u2028\u2029]+/g, ' '));
+    if (prefix !== undefined) path.push(foldedName(prefix));
     if (path.length === 0) path.push('[no stack]');
     const line = path.reverse().join(';');
     totals.set(line, (totals.get(line) ?? 0) + samples.value(sample as SampleHandle));

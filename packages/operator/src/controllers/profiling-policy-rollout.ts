@@ -39,7 +39,10 @@ export class PolicyRollout implements Reconciler {
     const { fleet, observer, status, clock } = this.#options;
     const state = fleet.policy(name);
     if (!state) return {};
-    fleet.adopt(state, clock.now());
+    if (fleet.adopt(state, clock.now())) {
+      status.queue.add(name);
+      return { againAfterMs: IDLE_MS };
+    }
     const observed = observer.observe(state);
     const decision = observed.problem ? undefined : this.#advance(state, observed);
     const rollout = decision?.status ?? state.rollout;

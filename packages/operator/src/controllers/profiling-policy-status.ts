@@ -40,6 +40,9 @@ export class PolicyStatus implements Reconciler {
     const { fleet, observer, clock } = this.#options;
     const state = fleet.policy(name);
     if (!state) return {};
+    const wait = this.#tooEarly(state);
+    if (wait > 0) return { againAfterMs: wait };
+    state.summarizedAt = clock.now();
     const status = this.#statusOf(state, observer.observe(state), state);
     const change = changeBetween(state.view.status, status);
     if (change === 'none') return {};
@@ -49,6 +52,17 @@ export class PolicyStatus implements Reconciler {
     if (due > 0) return { againAfterMs: due };
     await this.#write(state, status);
     return {};
+  }
+
+  /** Milliseconds to wait: a summary costs in proportion to the nodes, and only a step of the rollout is urgent. */
+  #tooEarly({ summarizedAt, targets, rollout, view }: PolicyState): number {
+    const { status, generation } = view;
+    const urgent =
+      status.observedGeneration !== generation ||
+      status.rollout?.phase !== rollout?.phase ||
+      status.rollout?.revision !== rollout?.revision;
+    if (urgent || summarizedAt === undefined) return 0;
+    return summarizedAt + (targets?.length ?? 0) - this.#options.clock.now();
   }
 
   /** Writes at once what the rollout has come to, before anybody acts upon it. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Profile } from '../../profile/profile.ts';
-import { encodeFolded } from '../folded.ts';
+import { encodeFolded, foldedName } from '../folded.ts';
 import { encodeHtml } from '../html.ts';
 import { arbitraryModel, buildProfile } from '../sample-model.ts';
 import { type FlameNode, layOut, matchedTotal, nodeAt, PROCESS_KIND } from './browser/flame-layout.ts';
@@ -15,7 +15,7 @@ function foldedOf(root: FlameNode): Map<string, number> {
   const pending = [{ node: root, path: [] as string[] }];
   for (let next = pending.pop(); next; next = pending.pop()) {
     const { node, path } = next;
-    const here = node.kind === PROCESS_KIND ? path : [...path, node.label.replaceAll(';', ':')];
+    const here = node.kind === PROCESS_KIND ? path : [...path, foldedName(node.label)];
     if (node.self > 0) {
       const line = here.join(';') || '[no stack]';
       lines.set(line, (lines.get(line) ?? 0) + node.self);
