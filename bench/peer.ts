@@ -5,10 +5,10 @@
  *
  *   node bench/peer.ts [--brief] [--write]
  *
- * Builds the peer from the Go module proxy into a cache outside the tree. Needs Go, gcc, bpftool and root.
+ * Builds the peer from the Go module proxy into a cache outside the tree. Needs Go, gcc and root.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -23,6 +23,8 @@ import { writeTable } from './write-table.ts';
 
 const VERSION = 'v0.0.202633';
 const FREQUENCY = 99;
+/** BPF_PROG_TYPE_PERF_EVENT of linux/bpf.h. */
+const PERF_EVENT = 7;
 const cache = join(
   process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
   'plumbline',
@@ -171,22 +173,27 @@ async function startPeer(endpoint: string): Promise<{ pid: number; stop(): Promi
   };
 }
 
-/** Run time and runs of the sampling programs that a process holds, by the kernel's own measure. */
+/** Run time and runs of the sampling programs that a process holds, by the kernel's own measure: bpf_prog_show_fdinfo(). */
 function runTimes(pid: number): { ns: number; runs: number } {
-  const programs = JSON.parse(execFileSync('bpftool', ['-j', 'prog', 'show'], { encoding: 'utf8' })) as {
-    type: string;
-    run_time_ns?: number;
-    run_cnt?: number;
-    pids?: { pid: number }[];
-  }[];
-  let ns = 0;
-  let runs = 0;
-  for (const program of programs) {
-    if (program.type !== 'perf_event' || !program.pids?.some((holder) => holder.pid === pid)) continue;
-    ns += program.run_time_ns ?? 0;
-    runs += program.run_cnt ?? 0;
+  const programs = new Map<number, { ns: number; runs: number }>();
+  for (const fd of readdirSync(`/proc/${pid}/fdinfo`)) {
+    const text = fdinfo(pid, fd);
+    const field = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+    if (field('prog_type') === PERF_EVENT) {
+      programs.set(field('prog_id'), { ns: field('run_time_ns'), runs: field('run_cnt') });
+    }
   }
-  return { ns, runs };
+  const all = [...programs.values()];
+  return { ns: all.reduce((sum, { ns }) => sum + ns, 0), runs: all.reduce((sum, { runs }) => sum + runs, 0) };
+}
+
+/** Empty when it was closed meanwhile. */
+function fdinfo(pid: number, fd: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 async function measure(contender: Contender, depth: number): Promise<Figure> {
