@@ -6,14 +6,16 @@ import { systemClock } from './clock.ts';
 import type { OtlpSender } from './export/otlp-sender.ts';
 import type { Destination } from './exports.ts';
 import { mirrorKernelCounters } from './metrics/kernel-counters.ts';
+import { OTHER, ReasonCounts } from './metrics/reason-counts.ts';
 import { mirrorRecovery } from './metrics/recovery-counters.ts';
-import type { AgentMetrics, Reading } from './metrics/registry.ts';
-import { WorkloadSamples } from './metrics/workload-samples.ts';
+import type { AgentMetrics } from './metrics/registry.ts';
 import type { Profiler } from './profiler.ts';
 import type { StackCount } from './samples/aggregate.ts';
 import { outcomeNames, reasonNames } from './samples/decode.ts';
 import type { Budget } from './session/budget.ts';
 import type { KernelCounters } from './session/session.ts';
+import { runtimeOf } from './workloads/runtime.ts';
+import type { WorkloadLabels } from './workloads/workload.ts';
 import type { Workloads } from './workloads/workloads.ts';
 
 export interface FeedSources {
@@ -24,7 +26,11 @@ export interface FeedSources {
   readonly configValid: () => boolean;
   readonly version: string;
   readonly kernel: string;
+  readonly maxWorkloadSeries: number;
 }
+
+/** Policies of a node, and runtimes: a bound that only defects or a great many renamed policies reach. */
+const MAX_SERIES = 1200;
 
 const ZERO: KernelCounters = {
   fired: 0,
@@ -41,8 +47,10 @@ const ZERO: KernelCounters = {
 export class AgentMetricsFeed {
   readonly #metrics: AgentMetrics;
   readonly #sources: FeedSources;
-  readonly #workloads = new WorkloadSamples(systemClock);
-  readonly #policies = new Map<string, Reading<'policySamples'>>();
+  readonly #workloads: ReasonCounts<WorkloadLabels & { readonly policy: string }>;
+  readonly #policies = bounded({ policy: OTHER });
+  readonly #runtimes = bounded({ runtime: OTHER });
+  #objectives: readonly { readonly policy: string; readonly ratio: number }[] = [];
   /** What profilers before the present one have counted. */
   #retired = ZERO;
   #retiredRun = { ns: 0, runs: 0 };
@@ -53,6 +61,11 @@ export class AgentMetricsFeed {
   constructor(metrics: AgentMetrics, sources: FeedSources) {
     this.#metrics = metrics;
     this.#sources = sources;
+    this.#workloads = new ReasonCounts({
+      clock: systemClock,
+      maxSeries: sources.maxWorkloadSeries,
+      other: { namespace: '', workload: OTHER, container: '', policy: '' },
+    });
     mirrorKernelCounters(metrics, {
       read: () => {
         const counts = this.#counters();
@@ -72,7 +85,16 @@ export class AgentMetricsFeed {
       },
     });
     metrics.mirror('workloadSamples', () => this.#workloads.read());
-    metrics.mirror('policySamples', () => this.#policies.values());
+    metrics.mirror('policySamples', () => this.#policies.read());
+    metrics.mirror('runtimeSamples', () => this.#runtimes.read());
+    metrics.mirror('workloads', () => [
+      { labels: { shown: 'own' }, value: this.#workloads.own },
+      { labels: { shown: 'other' }, value: this.#workloads.others },
+    ]);
+    metrics.set('workloadSeriesLimit', {}, sources.maxWorkloadSeries);
+    metrics.mirror('policyObjective', () =>
+      this.#objectives.map(({ policy, ratio }) => ({ labels: { policy }, value: ratio })),
+    );
     mirrorRecovery(metrics, () => {
       const { session, recovery } = sources.profiler() ?? {};
       if (!session || !recovery) return undefined;
@@ -132,7 +154,11 @@ export class AgentMetricsFeed {
     this.#overhead = ratio;
   }
 
-  applied(): void {
+  applied({ rules }: NodeProfilingSpec): void {
+    this.#objectives = rules.map(({ policy, objective }) => ({
+      policy: policy.name,
+      ratio: Number(objective.truncatedRatio),
+    }));
     this.#metrics.set('configApplied', {}, systemClock.wallMs() / 1e3);
   }
 
@@ -148,12 +174,14 @@ export class AgentMetricsFeed {
       const outcome = outcomeNames[stack.reason] ?? 'truncated';
       const reason = reasonNames[stack.reason] ?? 'internal_error';
       const image = profiler.processes.image(stack.tgid, stack.generation);
-      this.#workloads.add(image ? workloads.name(image) : 'unknown', outcome, reason, count);
-      const policy = spec.rules[stack.policy - 1]?.policy.name ?? 'none';
-      const key = `${policy}\0${reason}`;
-      const before = this.#policies.get(key)?.value ?? 0;
-      this.#policies.set(key, { labels: { policy, outcome, reason }, value: before + count });
-      if (outcome !== 'kernel_only') this.#metrics.observe('stackDepth', { outcome }, stack.user.length, count);
+      const policy = spec.rules[stack.policy - 1]?.policy.name ?? '';
+      const labels = image ? workloads.labels(image) : { namespace: '', workload: 'unknown', container: '' };
+      this.#workloads.add({ ...labels, policy }, outcome, reason, count);
+      this.#policies.add({ policy }, outcome, reason, count);
+      this.#runtimes.add({ runtime: image ? runtimeOf(image.mappings) : 'unknown' }, outcome, reason, count);
+      if (outcome === 'kernel_only') continue;
+      this.#metrics.observe('stackDepth', { outcome }, stack.user.length, count);
+      this.#metrics.observe('walkSteps', { outcome }, stack.steps, count);
     }
     this.#metrics.observe('symbolization', {}, buildSeconds);
   }
@@ -180,6 +208,13 @@ export class AgentMetricsFeed {
     };
     metrics.mirror('tableEntries', tables('used'));
     metrics.mirror('tableCapacity', tables('capacity'));
+    metrics.mirror('unwindTableAge', () => {
+      const oldest = { pending: 0, ready: 0 };
+      const now = performance.now();
+      for (const { state, since } of this.#sources.profiler()?.executables.values() ?? [])
+        if (state === 'pending' || state === 'ready') oldest[state] = Math.max(oldest[state], (now - since) / 1e3);
+      return Object.entries(oldest).map(([state, value]) => ({ labels: { state }, value }));
+    });
     metrics.mirror('unwindTableBytes', () => [{ labels: {}, value: usage()?.tableBytes ?? 0 }]);
     metrics.mirror('executables', () => {
       const states: Record<string, number> = { pending: 0, ready: 0, anonymous: 0, failed: 0 };
@@ -239,6 +274,10 @@ export class AgentMetricsFeed {
       each((of) => (of.lastError === '' ? 1 : 0)),
     );
   }
+}
+
+function bounded<L extends { readonly [K in keyof L]: string }>(other: L): ReasonCounts<L> {
+  return new ReasonCounts({ clock: systemClock, maxSeries: MAX_SERIES, other });
 }
 
 function sum(counts: Readonly<Record<string, number | undefined>>): number {

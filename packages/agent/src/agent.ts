@@ -116,6 +116,7 @@ class Agent {
       configValid: () => options.source.problem === undefined,
       version: options.version,
       kernel: release(),
+      maxWorkloadSeries: options.settings.maxWorkloadSeries,
     });
     this.#health.check('ready', 'configuration', () => options.source.problem ?? this.#noConfiguration());
     this.#health.check('ready', 'tables', () =>
@@ -226,7 +227,7 @@ class Agent {
       throw error;
     }
     this.#config = config;
-    this.#feed.applied();
+    this.#feed.applied(spec);
     this.#changed.abort();
     this.#changed = new AbortController();
   }
@@ -288,6 +289,7 @@ class Agent {
         return this.#selection.policyOf(this.#workloads.of(tgid));
       },
       describe: (image) => this.#workloads.describe(image),
+      onProcessReady: (seconds) => this.#metrics.observe('processReady', {}, seconds),
       onTableBuilt: (buildMs) => this.#metrics.observe('unwindTableBuild', {}, buildMs / 1e3),
       log: log.child({ component: 'profiler' }),
     });

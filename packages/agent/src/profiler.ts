@@ -25,6 +25,8 @@ export interface ProfilerOptions {
   readonly describe: (image: ProcessImage) => Attributes;
   /** The unwind table of a file was built, or could not be, in so many ms. */
   readonly onTableBuilt?: (buildMs: number) => void;
+  /** A process that has begun since can be walked in the kernel, so many seconds after its fork or exec. */
+  readonly onProcessReady?: (seconds: number) => void;
   readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
   readonly log: Logger;
 }
@@ -72,6 +74,7 @@ export class Profiler {
       store: this.session.tables,
       executables: this.executables,
       selectPolicy: options.selectPolicy,
+      onReady: options.onProcessReady,
     });
     this.recovery = new Recovery({
       findImage: (tgid, generation) => this.processes.image(tgid, generation),

@@ -46,6 +46,19 @@ export const AgentSettings = z
       .prefault({})
       .describe('Profiles on disk while a receiver is away.'),
     recentProfiles: Duration.default('5m').describe('How much the page of the HTTP server remembers; at most 1h.'),
+    metrics: z
+      .object({
+        maxWorkloadSeries: z
+          .int()
+          .min(100)
+          .max(100_000)
+          .default(4000)
+          .describe(
+            'Most series by workload at /metrics: twelve for each container of a workload. Further ones are counted together as `other`.',
+          ),
+      })
+      .prefault({})
+      .describe('Bounds of what /metrics shows.'),
     profileSelf: z.boolean().default(false).describe('Profile the agent itself too.'),
   })
   .describe('Settings of the agent process. Changes take effect when it is started anew.');
@@ -67,6 +80,7 @@ export interface ResolvedSettings {
   readonly spoolMaxBytes: number;
   readonly recentProfilesMs: number;
   readonly profileSelf: boolean;
+  readonly maxWorkloadSeries: number;
 }
 
 const MAX_RECENT_MS = 3_600_000;
@@ -80,6 +94,7 @@ export function resolveSettings(settings: AgentSettings): ResolvedSettings {
     spoolMaxBytes: parseSize(settings.spool.maxSize),
     recentProfilesMs: Math.min(MAX_RECENT_MS, parseDuration(settings.recentProfiles)),
     profileSelf: settings.profileSelf,
+    maxWorkloadSeries: settings.metrics.maxWorkloadSeries,
   };
 }
 

@@ -23,6 +23,7 @@ test('an endpoint alone profiles the whole node at 19 Hz', () => {
     spoolMaxBytes: 256 * 2 ** 20,
     recentProfilesMs: 300_000,
     profileSelf: false,
+    maxWorkloadSeries: 4000,
   });
 });
 

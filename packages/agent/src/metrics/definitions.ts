@@ -43,6 +43,11 @@ function histogram<const L extends Labels = None>(
 }
 
 const OUTCOME = { outcome: 'What became of the sample', reason: 'Why; see reasons.md' } as const;
+const WORKLOAD = {
+  namespace: 'Of the pod; empty outside of pods',
+  workload:
+    'Name of the pod’s owner, a container’s id, or a program of the host; `other`: all without series of their own',
+} as const;
 const EXPORTER = { exporter: 'Name of the export in the configuration' } as const;
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30] as const;
 
@@ -61,16 +66,39 @@ export const SAMPLE_METRICS = {
     'Samples that fired but have no outcome; a handful are in flight at any time, a number that grows is a defect',
   ),
   workloadSamples: counter('plumbline_workload_samples_total', 'Samples that reached the agent, by workload', {
-    workload: 'namespace/name of a pod’s owner, a container’s id, or a program of the host; `other` beyond 100',
+    ...WORKLOAD,
+    container: 'Name of the container; empty outside of pods',
+    policy: 'Policy that selected the process',
     ...OUTCOME,
   }),
   policySamples: counter(
     'plumbline_policy_samples_total',
     'Samples that reached the agent, by the policy that selected the process',
-    {
-      policy: 'Name of the policy',
-      ...OUTCOME,
-    },
+    { policy: 'Name of the policy', ...OUTCOME },
+  ),
+  runtimeSamples: counter('plumbline_runtime_samples_total', 'Samples that reached the agent, by language runtime', {
+    runtime:
+      'By the files that the process has mapped: jvm, python, nodejs, ruby, php, perl, dotnet, beam, lua, go, else native',
+    ...OUTCOME,
+  }),
+  workloads: gauge(
+    'plumbline_workloads',
+    'Containers of workloads that were sampled lately, by whether plumbline_workload_samples_total shows them',
+    { shown: 'own (series of its own) or other (counted as workload `other` for want of series)' },
+  ),
+  workloadSeriesLimit: gauge(
+    'plumbline_workload_series_limit',
+    'Most series of plumbline_workload_samples_total, by agent.metrics.maxWorkloadSeries',
+  ),
+  policyObjective: gauge(
+    'plumbline_policy_objective_ratio',
+    'Largest truncated ratio that keeps the promise of a policy, as in force on this node',
+    { policy: 'Name of the policy' },
+  ),
+  workloadBaseline: gauge(
+    'plumbline_workload_baseline_truncated_ratio',
+    'Usual truncated ratio of a workload on this node, over a long window and across restarts of the agent',
+    { ...WORKLOAD, policy: 'Policy that selected the process' },
   ),
 } as const;
 
@@ -82,6 +110,12 @@ export const WALK_METRICS = {
     {
       outcome: 'What became of the sample',
     },
+  ),
+  walkSteps: histogram(
+    'plumbline_walk_steps',
+    'Steps from a frame to its caller that the walk of a sample took in the kernel',
+    [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+    { outcome: 'What became of the sample' },
   ),
   strategyInfo: gauge('plumbline_strategy_info', 'Always 1; the unwind strategy in use', {
     strategy: 'tailCall, loop or deferred',
@@ -160,6 +194,16 @@ export const TABLE_METRICS = {
     },
   ),
   unwindTableBytes: gauge('plumbline_unwind_table_bytes', 'Kernel memory that unwind tables take'),
+  unwindTableAge: gauge(
+    'plumbline_unwind_table_age_seconds',
+    'Age of the oldest: how long a file has waited for its table, or how long ago the table came into the kernel',
+    { state: 'pending or ready' },
+  ),
+  processReady: histogram(
+    'plumbline_process_ready_seconds',
+    'Time from fork or exec of a process until the kernel could walk it with the tables of all that it had mapped',
+    SECONDS,
+  ),
   unwindTableBuild: histogram(
     'plumbline_unwind_table_build_seconds',
     'Time to build the unwind table of one file',

@@ -11,8 +11,8 @@ export function metricsReference(): string {
       'for samples in flight:',
     '```promql\nplumbline_samples_fired_total == on(instance) sum by(instance) (plumbline_samples_total)\n```',
     'Truncated ratio of each workload over ten minutes:',
-    '```promql\nsum by(workload) (rate(plumbline_workload_samples_total{outcome="truncated"}[10m]))\n' +
-      '  / sum by(workload) (rate(plumbline_workload_samples_total{outcome=~"complete|recovered|truncated"}[10m]))\n```',
+    '```promql\nsum by(namespace, workload) (rate(plumbline_workload_samples_total{outcome="truncated"}[10m]))\n' +
+      '  / sum by(namespace, workload) (rate(plumbline_workload_samples_total{outcome=~"complete|recovered|truncated"}[10m]))\n```',
     ...SECTIONS.flatMap(({ title, metrics }) => [`## ${title}`, table(Object.values(metrics))]),
   ].join('\n\n')}\n`;
 }

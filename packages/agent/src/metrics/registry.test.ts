@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock } from '../clock.ts';
 import { METRICS, type MetricDefinition, SECTIONS } from './definitions.ts';
 import { type KernelCountSource, mirrorKernelCounters } from './kernel-counters.ts';
 import { metricsReference } from './reference.ts';
 import { AgentMetrics } from './registry.ts';
-import { WorkloadSamples } from './workload-samples.ts';
 
 /** Series and values of a text exposition, without comments. */
 function series(text: string): Record<string, number> {
@@ -102,24 +100,4 @@ test('counters of the kernel are read at each scrape, once, and their identity i
   const second = series(await metrics.text());
   assert.equal(second.plumbline_samples_fired_total, 25);
   assert.equal(second['plumbline_samples_total{outcome="complete",reason="root_zero_ra"}'], 22);
-});
-
-test('workloads beyond the bound are counted as other, and idle ones make room', async () => {
-  const clock = new ManualClock();
-  const workloads = new WorkloadSamples(clock, 2);
-  const metrics = new AgentMetrics(false);
-  metrics.mirror('workloadSamples', () => workloads.read());
-  const read = async () => series(await metrics.text());
-  const of = (workload: string, reason = 'r') =>
-    `plumbline_workload_samples_total{workload="${workload}",outcome="complete",reason="${reason}"}`;
-
-  for (const name of ['a', 'b', 'c', 'd', 'other', 'a']) workloads.add(name, 'complete', 'r', 1);
-  assert.deepEqual(await read(), { [of('b')]: 1, [of('a')]: 2, [of('other')]: 3 });
-
-  await clock.advance(10 * 60_000);
-  workloads.add('a', 'complete', 'r', 1);
-  await clock.advance(10 * 60_000);
-  workloads.add('c', 'complete', 'r', 5); // b has been idle for 20 minutes
-  workloads.add('d', 'complete', 'r', 5); // a for 10
-  assert.deepEqual(await read(), { [of('a')]: 3, [of('c')]: 5, [of('other')]: 8 });
 });

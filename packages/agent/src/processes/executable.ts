@@ -41,6 +41,8 @@ export class Executable {
   /** The vDSO, which is no file. */
   readonly bytes: Uint8Array | undefined;
   state: ExecutableState = 'pending';
+  /** When it came into this state, ms of the monotonic clock. */
+  since = performance.now();
   error: string | undefined;
   loads: readonly LoadHeader[] = [];
   segments: readonly LoadedSegment[] = [];

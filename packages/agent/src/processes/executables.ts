@@ -189,6 +189,7 @@ export class Executables {
     this.#pending--;
     if (this.#byId.get(executable.id) !== executable) return; // closed meanwhile
     this.buildMs += reply.buildMs;
+    executable.since = performance.now();
     executable.loads = reply.loads;
     executable.buildIds = reply.buildIds;
     if (reply.error !== undefined) {

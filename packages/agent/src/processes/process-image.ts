@@ -30,6 +30,8 @@ export class ProcessImage {
   policy: number;
   /** When it began: ns of CLOCK_MONOTONIC; 0: before the profiler. */
   readonly since: number;
+  /** The kernel side has known it with the tables of all that it had mapped. */
+  wasReady = false;
   comm = '';
   /** The executable's path, where it is known. */
   path: string | undefined;

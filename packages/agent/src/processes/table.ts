@@ -46,6 +46,11 @@ export interface ProcessTableOptions {
   readonly executables: Executables;
   /** The policy of a process: an index of the kernel's policies, 0 for none. Asked when an image begins. */
   readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
+  /**
+   * A process that has begun meanwhile is in the store with the tables of all that it has mapped so far: called once per
+   * fork or exec, with the time since then.
+   */
+  readonly onReady?: (seconds: number) => void;
 }
 
 interface Announcement {
@@ -220,8 +225,17 @@ export class ProcessTable {
         this.#entries.set(image.mappings, entries);
       }
       if (!this.#options.store.setProcess(image.tgid, image.generation, image.policy, entries)) this.refused++;
+      else if (!image.wasReady) this.#noteReady(image);
     }
     this.#dirty.clear();
+  }
+
+  #noteReady(image: ProcessImage): void {
+    const { since, policy, mappings } = image;
+    if (policy === 0 || mappings.length === 0) return;
+    if (mappings.some(({ executable }) => executable?.state === 'pending')) return;
+    image.wasReady = true;
+    if (since > 0) this.#options.onReady?.(Math.max(0, (monotonicNs() - since) / 1e9));
   }
 
   /** An executable's table is there (or will never be): all images that have it mapped are written again. */
@@ -252,9 +266,10 @@ export class ProcessTable {
 
   /** Forgets images that ended long enough ago. */
   collect(now = performance.now()): void {
+    const begun = monotonicNs() - KEEP_ENDED_MS * 1e6;
     // Announced, but the event was lost: the ring was full.
     for (const [tgid, queue] of this.#announced)
-      if (!this.#live.has(tgid) && queue.every(({ image }) => now - image.since / 1e6 > KEEP_ENDED_MS)) {
+      if (!this.#live.has(tgid) && queue.every(({ image }) => image.since < begun)) {
         for (const { image } of queue) this.#releaseAll(image.mappings);
         this.#announced.delete(tgid);
       }
@@ -383,6 +398,11 @@ export class ProcessTable {
 /** The main program of an image whose /proc is gone: what the kernel maps first, before the dynamic linker. */
 function mainPath(mappings: readonly ImageMapping[]): string | undefined {
   return mappings.find(({ path }) => path.startsWith('/') && !path.includes('/ld-'))?.path;
+}
+
+/** CLOCK_MONOTONIC, as kernel events carry it: ns. `performance.now()` begins with this process. */
+function monotonicNs(): number {
+  return Number(process.hrtime.bigint());
 }
 
 /** One number for (tgid, generation): 22 and 31 bits (PID_MAX_LIMIT; abi.h). */

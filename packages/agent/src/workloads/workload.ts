@@ -32,8 +32,21 @@ export interface PodDirectory {
   find(containerId: string, podUid?: string): FoundPod | undefined;
 }
 
-/** For metrics and tables: `namespace/owner`, else the container's id, else the program. */
+/** What metrics tell apart. Namespace and container are empty outside of pods. */
+export interface WorkloadLabels {
+  readonly namespace: string;
+  /** The pod's owner, else the container's id, else the program. */
+  readonly workload: string;
+  readonly container: string;
+}
+
+export function workloadLabels({ pod, containerId, containerName }: Workload, program: string): WorkloadLabels {
+  if (pod) return { namespace: pod.namespace, workload: pod.owner?.name ?? pod.name, container: containerName ?? '' };
+  return { namespace: '', workload: containerId?.slice(0, 12) ?? program, container: '' };
+}
+
+/** For tables and messages: `namespace/owner`, else the container's id, else the program. */
 export function workloadName(workload: Workload, program: string): string {
-  if (workload.pod) return `${workload.pod.namespace}/${workload.pod.owner?.name ?? workload.pod.name}`;
-  return workload.containerId?.slice(0, 12) ?? program;
+  const { namespace, workload: name } = workloadLabels(workload, program);
+  return namespace === '' ? name : `${namespace}/${name}`;
 }

@@ -4,7 +4,14 @@ import { readCgroups } from '../processes/proc-fs.ts';
 import type { ProcessImage } from '../processes/process-image.ts';
 import { ATTRIBUTE, ownerAttribute } from '../profile/attribute-names.ts';
 import type { Attributes } from '../profile/attribute-table.ts';
-import { HOST, type PodDirectory, type Workload, workloadName } from './workload.ts';
+import {
+  HOST,
+  type PodDirectory,
+  type Workload,
+  type WorkloadLabels,
+  workloadLabels,
+  workloadName,
+} from './workload.ts';
 
 /** What every process belongs to, by its cgroup; remembered as long as its image is. */
 export class Workloads {
@@ -43,6 +50,10 @@ export class Workloads {
 
   name(image: ProcessImage): string {
     return workloadName(this.of(image.tgid), program(image));
+  }
+
+  labels(image: ProcessImage): WorkloadLabels {
+    return workloadLabels(this.of(image.tgid), program(image));
   }
 
   /** Resource attributes of a process. */
