@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { Conditions } from './condition.ts';
 import { Duration } from './duration.ts';
+import { KernelLimit, MAX_KERNEL_LIMITS } from './kernel-limit.ts';
 import { listOf, mapOf, setOf, withRules } from './schema.ts';
 import { LabelSelector } from './selector.ts';
 import {
@@ -210,6 +211,11 @@ export const NodePolicyStatus = z
     pods: Count.optional().describe('Pods on the node that this policy decides.'),
     worstWorkload: z.string().max(317).optional().describe('namespace/name with the most truncated samples.'),
     topReason: z.string().max(64).optional().describe('The most frequent reason.'),
+    topFile: z
+      .string()
+      .max(512)
+      .optional()
+      .describe('Where most truncated walks of that reason stopped: path of the file, build id.'),
     overridden: mapOf(
       z.object({ by: ObjectName.describe('The policy that wins.'), pods: Count.describe('Pods it takes.') }),
       4,
@@ -243,15 +249,7 @@ export const NodeProfilingConfigStatus = z
       .optional()
       .describe('Completeness of all stacks on this node.'),
     policies: mapOf(NodePolicyStatus, MAX_RULES, ['name']).optional().describe('The same by policy.'),
-    kernelLimits: mapOf(
-      z.object({
-        feature: z.string().min(1).max(64).describe('What this kernel lacks.'),
-        since: z.string().max(32).describe('First kernel that has it.'),
-        effect: z.string().max(256).describe('What it would lift.'),
-      }),
-      8,
-      ['feature'],
-    )
+    kernelLimits: mapOf(KernelLimit, MAX_KERNEL_LIMITS, ['feature'])
       .optional()
       .describe('What a newer kernel would give.'),
     conditions: Conditions.optional().describe('Ready, Degraded.'),

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { Conditions } from './condition.ts';
 import { Duration } from './duration.ts';
+import { KernelLimit, MAX_KERNEL_LIMITS } from './kernel-limit.ts';
 import { intOrString, listOf, mapOf, setOf, withRules } from './schema.ts';
 import { isEmptySelector, LabelSelector } from './selector.ts';
 import { Budget, Objective, OtlpExport, Ratio, Sampling, Unwinding } from './settings.ts';
@@ -136,6 +137,11 @@ export const ProfilingPolicyStatus = z
         samples: Count.optional().describe('User samples that the ratio is taken over.'),
         worstWorkload: z.string().max(317).optional().describe('namespace/name with the most truncated samples.'),
         topReason: z.string().max(64).optional().describe('The most frequent reason.'),
+        topFile: z
+          .string()
+          .max(512)
+          .optional()
+          .describe('Where most truncated walks of that reason stopped: path of the file, build id.'),
         degradedNodes: Count.optional().describe('Nodes above the objective.'),
         worstNode: z.string().max(253).optional().describe('The node with the highest ratio.'),
       })
@@ -155,6 +161,13 @@ export const ProfilingPolicyStatus = z
     )
       .optional()
       .describe('Targeted nodes by kernel series, most frequent first.'),
+    kernelLimits: mapOf(
+      KernelLimit.extend({ nodes: Count.describe('Nodes whose kernel lacks it.') }),
+      MAX_KERNEL_LIMITS,
+      ['feature'],
+    )
+      .optional()
+      .describe('What newer kernels on the targeted nodes would lift, most nodes first.'),
     failingNodes: listOf(
       z.object({
         name: z.string().max(253).describe('The node.'),

@@ -66,7 +66,9 @@ export const Budget = z.object({
   onExceeded: z
     .enum(['Throttle', 'Report'])
     .default('Throttle')
-    .describe('Throttle lowers the sampling frequency until the budget holds; Report only says so.'),
+    .describe(
+      'Throttle lowers the sampling frequency until the budget holds, at most to a quarter; Report only says so.',
+    ),
 });
 
 export const OtlpExport = withRules(

@@ -26,6 +26,15 @@ export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
     }),
   );
   metrics.collected(
+    'plumbline_policy_baseline_ratio',
+    'Usual truncated share of a policy over the last days, as the agents remember it.',
+    ['policy'],
+    ofPolicies(({ view }) => {
+      const ratio = view.status.truncation?.baselineRatio;
+      return ratio === undefined ? [] : [[{ policy: view.name }, Number(ratio)]];
+    }),
+  );
+  metrics.collected(
     'plumbline_policy_objective_ratio',
     'Truncated share that the policy promises not to exceed.',
     ['policy'],
@@ -60,6 +69,21 @@ export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
         const kernel = /^\d+\.\d+/.exec(status.kernel ?? '')?.[0] ?? 'unknown';
         const key = JSON.stringify({ strategy: status.strategy ?? 'unknown', kernel });
         counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+      return [...counts].map(([key, count]): Sample => [JSON.parse(key), count]);
+    },
+  );
+  metrics.collected(
+    'plumbline_nodes_kernel_lacks',
+    'Nodes with a reporting agent whose kernel lacks a feature, and the first kernel that has it.',
+    ['feature', 'since'],
+    () => {
+      const counts = new Map<string, number>();
+      for (const { status } of fleet.configs.values()) {
+        for (const { feature, since } of status.kernelLimits) {
+          const key = JSON.stringify({ feature, since });
+          counts.set(key, (counts.get(key) ?? 0) + 1);
+        }
       }
       return [...counts].map(([key, count]): Sample => [JSON.parse(key), count]);
     },

@@ -139,6 +139,7 @@ function config(name: string, revisions: Map<string, string>): NodeConfigView {
       lastHeartbeat: undefined,
       notReady: undefined,
       degraded: undefined,
+      kernelLimits: [],
       policies: [],
     },
   };

@@ -8,6 +8,7 @@ import {
   canonicalJson,
   configHash,
   findCondition,
+  type KernelLimit,
   type Labels,
   NodeProfilingConfigSpec,
   type NodeProfilingConfigStatus,
@@ -47,6 +48,7 @@ export interface NodePolicyView {
   baselineRatio?: number;
   worstWorkload?: string;
   topReason?: string;
+  topFile?: string;
   /** Pods that other policies take from this one. */
   overriddenPods: number;
 }
@@ -78,6 +80,8 @@ export interface NodeConfigView {
     notReady: Trouble | undefined;
     /** Set while the agent says Degraded=True. */
     degraded: Trouble | undefined;
+    /** What the node's kernel lacks; shared by nodes of the same kernel. */
+    kernelLimits: readonly KernelLimit[];
     policies: NodePolicyView[];
   };
 }
@@ -122,6 +126,14 @@ type SpecView = Pick<NodeConfigView, 'configHash' | 'actualHash' | 'revisions'>;
 /** Makes views of NodeProfilingConfigs. Thousands of nodes have the same few specs, so what is learnt of one is kept. */
 export function nodeConfigViewer(): (object: KubeObject) => NodeConfigView {
   const known = new Map<string, SpecView>();
+  const knownLimits = new Map<string, readonly KernelLimit[]>();
+  const share = (limits: readonly KernelLimit[]) => {
+    const key = JSON.stringify(limits);
+    const shared = knownLimits.get(key) ?? limits;
+    if (knownLimits.size >= 1_000) knownLimits.clear();
+    knownLimits.set(key, shared);
+    return shared;
+  };
   return ({ metadata, spec, status }: RawConfig) => {
     const key = createHash('sha256')
       .update(canonicalJson(spec ?? null))
@@ -137,7 +149,7 @@ export function nodeConfigViewer(): (object: KubeObject) => NodeConfigView {
       uid: metadata.uid,
       ownerUid: metadata.ownerReferences?.find(({ kind }) => kind === 'Node')?.uid,
       ...view,
-      status: statusView(status),
+      status: { ...statusView(status), kernelLimits: share(status?.kernelLimits ?? []) },
     };
   };
 }
@@ -150,7 +162,7 @@ function specView(spec: unknown): SpecView {
   return { configHash: parsed.data.configHash, actualHash: configHash(parsed.data), revisions };
 }
 
-function statusView(status: NodeProfilingConfigStatus = {}): NodeConfigView['status'] {
+function statusView(status: NodeProfilingConfigStatus = {}): Omit<NodeConfigView['status'], 'kernelLimits'> {
   const ready = findCondition(status.conditions, 'Ready');
   const degraded = findCondition(status.conditions, 'Degraded');
   const heartbeat = Date.parse(status.lastHeartbeat ?? '');
@@ -171,6 +183,7 @@ function statusView(status: NodeProfilingConfigStatus = {}): NodeConfigView['sta
       baselineRatio: policy.baselineRatio === undefined ? undefined : Number(policy.baselineRatio),
       worstWorkload: policy.worstWorkload,
       topReason: policy.topReason,
+      topFile: policy.topFile,
       overriddenPods: (policy.overridden ?? []).reduce((sum, { pods }) => sum + pods, 0),
     })),
   };

@@ -2,6 +2,7 @@
 /** From `kubectl apply` of a policy to every node's object and back to the policy's status, on a real API server. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { ADVICE } from '@plumbline/api';
 import { waitUntil } from '../../../e2e/cluster/wait-until.ts';
 import { OperatorOnCluster, type RunningOperator } from './operator-on-cluster.ts';
 import { SimulatedAgents } from './simulated-agents.ts';
@@ -47,6 +48,13 @@ test('a policy reaches its nodes, the agents answer, and it is Ready', async () 
   assert.deepEqual(status?.nodes, { targeted: 3, updated: 3, applied: 3, failed: 0, notReporting: 0 });
   assert.deepEqual(status?.strategies, [{ name: 'Loop', nodes: 3 }]);
   assert.deepEqual(status?.kernels, [{ name: '6.1', nodes: 3 }]);
+  assert.deepEqual(
+    status?.kernelLimits?.map(({ feature, since, nodes }) => [feature, since, nodes]),
+    [
+      ['numberIterator', '6.4', 3],
+      ['taskWork', '6.18', 3],
+    ],
+  );
   assert.equal(status?.rollout?.phase, 'Complete');
   assert.equal(status?.lastGood?.revision, spec.rules[0].policy.revision);
 });
@@ -110,13 +118,19 @@ test('ObjectiveMet follows the reports, with the worst workload and the top reas
   agents.behaviour = (node) => ({ truncatedRatio: node === 'node-a' ? 0.3 : 0 });
   agents.wake();
   const missed = await cluster.waitForCondition('payments', 'ObjectiveMet', 'False', 'TruncationHigh');
-  assert.equal(missed.message, 'Truncated ratio 0.1, objective 0.01; worst: payments/api; mostly no_unwind_info.');
+  assert.equal(
+    missed.message,
+    'Truncated ratio 0.1, objective 0.01, usually 0.002; worst: payments/api; mostly no_unwind_info in /opt/libfoo.so ' +
+      `(build id abcd); ${ADVICE.no_unwind_info.todo}.`,
+  );
   const { status } = await cluster.policy('payments');
   assert.deepEqual(status?.truncation, {
     ratio: '0.1',
+    baselineRatio: '0.002',
     samples: 30_000,
     worstWorkload: 'payments/api',
     topReason: 'no_unwind_info',
+    topFile: '/opt/libfoo.so (build id abcd)',
     degradedNodes: 1,
     worstNode: 'node-a',
   });
@@ -136,6 +150,8 @@ test('smell 15, spam: what happened is in a handful of events', async () => {
     assert.ok(reasons.includes(reason), `${reason} in ${reasons}`);
   }
   assert.ok(reasons.length <= 14, `${reasons}`);
+  for (const reason of ['TruncationHigh', 'WithinObjective'])
+    assert.equal(reasons.filter((other) => other === reason).length, 1, `${reason} in ${reasons}`);
 });
 
 test('smell 7, hot loop: an idle cluster sees no write at all', async () => {
@@ -183,6 +199,8 @@ test('metrics have the names that dashboards know', async () => {
     'reflector_lists_total{name="nodes"} 1',
     'plumbline_policy_nodes{policy="payments",state="applied"} 3',
     'plumbline_nodes{strategy="Loop",kernel="6.1"} 3',
+    'plumbline_nodes_kernel_lacks{feature="taskWork",since="6.18"} 3',
+    'plumbline_policy_baseline_ratio{policy="payments"} 0.002',
     'process_resident_memory_bytes',
   ]) {
     assert.ok(text.includes(name), name);

@@ -87,10 +87,7 @@ export class SimulatedAgents {
     });
   }
 
-  #statusOf(
-    { metadata, spec, status }: Config,
-    { refuse, degrade, truncatedRatio = 0 }: Behaviour,
-  ): NodeProfilingConfigStatus {
+  #statusOf({ metadata, spec }: Config, { refuse, degrade, truncatedRatio = 0 }: Behaviour): NodeProfilingConfigStatus {
     if (!refuse) {
       const revisions = new Map(spec.rules.map(({ policy }) => [policy.name, policy.revision]));
       this.#applied.set(metadata.name, { hash: spec.configHash, revisions });
@@ -119,7 +116,12 @@ export class SimulatedAgents {
             bucket: truncatedRatio > 0.01 ? ('Degraded' as const) : ('Ok' as const),
             samples: 10_000,
             truncated: Math.round(10_000 * truncatedRatio),
-            ...(truncatedRatio > 0 && { worstWorkload: 'payments/api', topReason: 'no_unwind_info' }),
+            baselineRatio: '0.002',
+            ...(truncatedRatio > 0 && {
+              worstWorkload: 'payments/api',
+              topReason: 'no_unwind_info',
+              topFile: '/opt/libfoo.so (build id abcd)',
+            }),
           },
         ];
       }),
@@ -137,7 +139,10 @@ export class SimulatedAgents {
             }
           : { type: 'Degraded', status: 'False', reason: 'AsExpected', message: '', lastTransitionTime: at },
       ],
-      ...(status?.kernelLimits && { kernelLimits: status.kernelLimits }),
+      kernelLimits: [
+        { feature: 'taskWork', since: '6.18', effect: 'stacks are walked in the interrupt' },
+        { feature: 'numberIterator', since: '6.4', effect: 'loops use bpf_loop' },
+      ],
     };
   }
 }

@@ -56,6 +56,7 @@ const config = (
     lastHeartbeat: 1,
     notReady: undefined,
     degraded: undefined,
+    kernelLimits: [],
     policies: [],
     ...status,
   },

@@ -21,6 +21,7 @@ const config = (status: Partial<NodeConfigView['status']>, revision = 'r2'): Nod
     lastHeartbeat: 1,
     notReady: undefined,
     degraded: undefined,
+    kernelLimits: [],
     policies: [],
     ...status,
   },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Each condition of a ProfilingPolicy from what is known. Pure; `summarize.ts` puts them together. */
-import type { Condition, PolicyConditionType, Reason, RolloutStatus } from '@plumbline/api';
+import { ADVICE, type Condition, type PolicyConditionType, type Reason, type RolloutStatus } from '@plumbline/api';
 import type { Clamp } from '../merge/rule.ts';
 import type { TruncationSummary } from './truncation.ts';
 
@@ -104,6 +104,8 @@ export function clamped(clamps: readonly Clamp[]): Finding {
 
 /** User samples below which a ratio is chance. */
 export const MIN_SAMPLES = 200;
+/** So many are enough for a verdict that stands to stay: traffic around the limit is no news. */
+const ENOUGH_TO_STAY = 100;
 /** An objective that was missed is met again only well within it, so that the condition does not flap. */
 const RECOVERY = 0.8;
 
@@ -118,16 +120,25 @@ export function objectiveMet(
     reason,
     message,
   });
-  if (truncation.samples < MIN_SAMPLES) {
+  const judged = previous !== undefined && previous.status !== 'Unknown';
+  if (truncation.samples < (judged ? ENOUGH_TO_STAY : MIN_SAMPLES)) {
     return finding('Unknown', 'NotEnoughSamples', `Fewer than ${MIN_SAMPLES} user samples in the window.`);
   }
   const wasMissed = previous?.status === 'False';
   const met = truncation.ratio <= objective * (wasMissed ? RECOVERY : 1);
-  const figures = `Truncated ratio ${truncation.ratioText}, objective ${objective}`;
+  const usual = truncation.baselineText === undefined ? '' : `, usually ${truncation.baselineText}`;
+  const figures = `Truncated ratio ${truncation.ratioText}, objective ${objective}${usual}`;
   if (met) return finding('True', 'WithinObjective', `${figures}.`);
   const where = truncation.worstWorkload ? `; worst: ${truncation.worstWorkload}` : '';
-  const why = truncation.topReason ? `; mostly ${truncation.topReason}` : '';
-  return finding('False', 'TruncationHigh', `${figures}${where}${why}.`);
+  return finding('False', 'TruncationHigh', `${figures}${where}${why(truncation)}.`);
+}
+
+/** The most frequent reason, the file that it concerns, and what to do about it. */
+function why({ topReason, topFile }: TruncationSummary): string {
+  if (!topReason) return '';
+  const file = topFile && ADVICE[topReason]?.concern === 'file' ? ` in ${topFile}` : '';
+  const todo = ADVICE[topReason] ? `; ${ADVICE[topReason].todo}` : '';
+  return `; mostly ${topReason}${file}${todo}`;
 }
 
 export interface ReadyInput {

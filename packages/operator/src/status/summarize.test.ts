@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { POLICY_CONDITIONS, ProfilingPolicySpec, ProfilingPolicyStatus, REASONS } from '@plumbline/api';
+import { ADVICE, POLICY_CONDITIONS, ProfilingPolicySpec, ProfilingPolicyStatus, REASONS } from '@plumbline/api';
 import fc from 'fast-check';
 import type { NodeState } from '../rollout/node-state.ts';
 import type { NodeConfigView, NodePolicyView } from '../views.ts';
@@ -11,6 +11,9 @@ import { announcements, changeBetween } from './transitions.ts';
 import { ratioText, summarizeTruncation } from './truncation.ts';
 
 const spec = ProfilingPolicySpec.parse({ target: { allPods: true } });
+
+const LOOP = { feature: 'loop', since: '5.17', effect: 'tail calls' };
+const TASK_WORK = { feature: 'taskWork', since: '6.18', effect: 'paged-out memory cannot be read' };
 
 function configOf(policy?: Partial<NodePolicyView>, kernel = '6.1.0-28'): NodeConfigView {
   const policies = policy
@@ -31,6 +34,7 @@ function configOf(policy?: Partial<NodePolicyView>, kernel = '6.1.0-28'): NodeCo
       lastHeartbeat: 1,
       notReady: undefined,
       degraded: undefined,
+      kernelLimits: kernel.startsWith('5.10') ? [LOOP, TASK_WORK] : [TASK_WORK],
       policies,
     },
   };
@@ -182,6 +186,24 @@ test('kernels and strategies are tallied, most frequent first', () => {
     { name: '5.10', nodes: 1 },
   ]);
   assert.deepEqual(status.strategies, [{ name: 'Loop', nodes: 4 }]);
+  assert.deepEqual(status.kernelLimits, [
+    { ...TASK_WORK, nodes: 4 },
+    { ...LOOP, nodes: 1 },
+  ]);
+});
+
+test('what is missed is explained: the usual ratio, the file, and what to do', () => {
+  const policy = { samples: 1000, truncated: 100, baselineRatio: 0.002, worstWorkload: 'shop/api' };
+  const message = (more: Partial<NodePolicyView>) =>
+    summarize(input({ nodes: [node('a', applied, configOf({ ...policy, ...more }))] })).conditions!.find(
+      ({ type }) => type === 'ObjectiveMet',
+    )!.message;
+  assert.equal(
+    message({ topReason: 'no_unwind_info', topFile: '/opt/libfoo.so (build id abcd)' }),
+    `Truncated ratio 0.1, objective 0.01, usually 0.002; worst: shop/api; mostly no_unwind_info in /opt/libfoo.so (build id abcd); ${ADVICE.no_unwind_info.todo}.`,
+  );
+  assert.match(message({ topReason: 'frame_limit', topFile: '/bin/x' }), /; mostly frame_limit; raise spec\./);
+  assert.match(message({ topReason: 'of_a_newer_agent' }), /; mostly of_a_newer_agent\.$/);
 });
 
 test('an unchanged state gives an unchanged status, whenever it is asked for', () => {
@@ -235,6 +257,24 @@ test('the objective has hysteresis: missed above it, met again well below it', (
   assert.equal(objectiveMet(truncation(0.0095), 0.01, missed).status, 'False');
   assert.equal(objectiveMet(truncation(0.0079), 0.01, missed).status, 'True');
   assert.equal(objectiveMet(truncation(0.011), 0.01, undefined).status, 'False');
+});
+
+test('traffic around the smallest number of samples changes no verdict that stands', () => {
+  const truncation = (samples: number) =>
+    summarizeTruncation([
+      { node: 'n', policy: { uid: 'p', bucket: 'Ok', samples, truncated: samples / 2, overriddenPods: 0 } },
+    ]);
+  const judge = (samples: number, before?: 'True' | 'False' | 'Unknown') =>
+    objectiveMet(
+      truncation(samples),
+      0.01,
+      before && { type: 'ObjectiveMet', status: before, reason: '', message: '', lastTransitionTime: '' },
+    ).status;
+  assert.equal(judge(198), 'Unknown');
+  assert.equal(judge(198, 'Unknown'), 'Unknown');
+  assert.equal(judge(198, 'False'), 'False');
+  assert.equal(judge(98, 'False'), 'Unknown');
+  assert.equal(judge(200, 'Unknown'), 'False');
 });
 
 test('truncation: the worst node needs samples, baselines are weighted', () => {

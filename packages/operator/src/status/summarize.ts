@@ -3,6 +3,8 @@
 import {
   type Condition,
   findCondition,
+  type KernelLimit,
+  MAX_KERNEL_LIMITS,
   type ProfilingPolicySpec,
   type ProfilingPolicyStatus,
   type RolloutStatus,
@@ -78,8 +80,9 @@ export function summarize(input: SummaryInput): ProfilingPolicyStatus {
     ...(rollout && { rollout }),
     ...(input.lastGood && { lastGood: input.lastGood }),
     ...(truncation.samples > 0 && { truncation: truncationStatus(truncation) }),
-    strategies: tally(nodes, ({ status }) => status.strategy),
-    kernels: tally(nodes, ({ status }) => /^\d+\.\d+/.exec(status.kernel ?? '')?.[0]),
+    strategies: tally(nodes, 8, ({ status }) => status.strategy),
+    kernels: tally(nodes, 16, ({ status }) => /^\d+\.\d+/.exec(status.kernel ?? '')?.[0]),
+    ...kernelLimits(nodes),
     failingNodes: failing.slice(0, MAX_FAILING),
     conditions: mergeConditions(previous.conditions ?? [], findings, input.generation, input.now),
   };
@@ -103,27 +106,52 @@ function failingNodes(nodes: readonly PolicyNode[]): FailingNode[] {
 }
 
 function truncationStatus(truncation: TruncationSummary): ProfilingPolicyStatus['truncation'] {
-  const { ratioText: ratio, baselineText, samples, worstWorkload, topReason, degradedNodes, worstNode } = truncation;
+  const {
+    ratioText: ratio,
+    baselineText,
+    samples,
+    worstWorkload,
+    topReason,
+    topFile,
+    degradedNodes,
+    worstNode,
+  } = truncation;
   return {
     ratio,
     ...(baselineText !== undefined && { baselineRatio: baselineText }),
     samples: roughly(samples),
     ...(worstWorkload !== undefined && { worstWorkload }),
     ...(topReason !== undefined && { topReason }),
+    ...(topFile !== undefined && { topFile }),
     degradedNodes,
     ...(worstNode !== undefined && { worstNode }),
   };
 }
 
 /** How many nodes have which value, most frequent first. */
-function tally(nodes: readonly PolicyNode[], pick: (config: NodeConfigView) => string | undefined) {
+function tally(nodes: readonly PolicyNode[], limit: number, pick: (config: NodeConfigView) => string | undefined) {
   const counts = new Map<string, number>();
   for (const { config } of nodes) {
     const value = config && pick(config);
     if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
   }
   const sorted = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
-  return sorted.slice(0, 8).map(([name, count]) => ({ name: name.slice(0, 32), nodes: count }));
+  return sorted.slice(0, limit).map(([name, count]) => ({ name: name.slice(0, 32), nodes: count }));
+}
+
+/** What newer kernels would lift, on how many nodes. */
+function kernelLimits(nodes: readonly PolicyNode[]): Pick<ProfilingPolicyStatus, 'kernelLimits'> {
+  const found = new Map<string, KernelLimit & { nodes: number }>();
+  for (const { config } of nodes) {
+    for (const limit of config?.status.kernelLimits ?? []) {
+      const known = found.get(limit.feature);
+      if (known) known.nodes += 1;
+      else found.set(limit.feature, { ...limit, nodes: 1 });
+    }
+  }
+  if (found.size === 0) return {};
+  const sorted = [...found.values()].sort((a, b) => b.nodes - a.nodes || (a.feature < b.feature ? -1 : 1));
+  return { kernelLimits: sorted.slice(0, MAX_KERNEL_LIMITS) };
 }
 
 function mergeConditions(

@@ -11,6 +11,8 @@ export interface TruncationSummary {
   baselineText: string | undefined;
   worstWorkload: string | undefined;
   topReason: string | undefined;
+  /** Where most walks that were cut for that reason stopped. */
+  topFile: string | undefined;
   degradedNodes: number;
   worstNode: string | undefined;
 }
@@ -27,6 +29,8 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
   let worst: { node: string; ratio: number; truncated: number } | undefined;
   const reasons = new Map<string, number>();
   const workloads = new Map<string, number>();
+  /** By reason. */
+  const files = new Map<string, Map<string, number>>();
   for (const { node, policy } of nodes) {
     samples += policy.samples;
     truncated += policy.truncated;
@@ -35,7 +39,14 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
       baselineSum += policy.baselineRatio * policy.samples;
       baselineWeight += policy.samples;
     }
-    if (policy.topReason) add(reasons, policy.topReason, policy.truncated);
+    if (policy.topReason) {
+      add(reasons, policy.topReason, policy.truncated);
+      if (policy.topFile) {
+        const ofReason = files.get(policy.topReason) ?? new Map<string, number>();
+        add(ofReason, policy.topFile, policy.truncated);
+        files.set(policy.topReason, ofReason);
+      }
+    }
     if (policy.worstWorkload) add(workloads, policy.worstWorkload, policy.truncated);
     const ratio = policy.truncated / Math.max(1, policy.samples);
     if (policy.samples >= MIN_NODE_SAMPLES && policy.truncated > 0 && (!worst || ratio > worst.ratio)) {
@@ -43,13 +54,15 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
     }
   }
   const ratio = samples > 0 ? truncated / samples : 0;
+  const topReason = largest(reasons);
   return {
     samples,
     ratio,
     ratioText: ratioText(ratio),
     baselineText: baselineWeight > 0 ? ratioText(baselineSum / baselineWeight) : undefined,
     worstWorkload: largest(workloads),
-    topReason: largest(reasons),
+    topReason,
+    topFile: topReason === undefined ? undefined : largest(files.get(topReason) ?? new Map()),
     degradedNodes,
     worstNode: worst?.node,
   };
