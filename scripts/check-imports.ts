@@ -28,6 +28,7 @@ const folders: Record<string, readonly string[]> = {
   metadata: ['processes'],
   export: ['profile'],
   config: [],
+  baseline: ['samples'],
   metrics: [],
   workloads: ['metadata', 'processes', 'profile'],
   http: ['profile', 'export', 'metrics', 'config'],

@@ -45,6 +45,14 @@ test('2,000 workloads with every reason make no more series than configured, and
     destinations: () => [],
     profiler: () => undefined,
     budget: () => undefined,
+    baselines: {
+      *recent(limit) {
+        for (let i = 0; i < Math.min(limit, WORKLOADS); i++)
+          yield { policy: POLICY, workload: `team-1/pod-${i}`, truncatedRatio: 0.125, depth: 30.5 };
+      },
+      rejected: 1,
+      baselines: { size: WORKLOADS, forgotten: 2 },
+    },
     ready: () => true,
     configValid: () => true,
     version: '0.0.0',
@@ -85,6 +93,15 @@ test('2,000 workloads with every reason make no more series than configured, and
   assert.equal(value('plumbline_workloads{shown="own"}') + value('plumbline_workloads{shown="other"}'), WORKLOADS);
   assert.equal(value('plumbline_workload_series_limit'), LIMIT);
   assert.equal(value(`plumbline_policy_objective_ratio{policy="${POLICY}"}`), 0.02);
+  for (const [name, of] of [
+    ['plumbline_workload_baseline_truncated_ratio', 0.125],
+    ['plumbline_workload_baseline_depth', 30.5],
+  ] as const) {
+    const shown = lines.filter((line) => line.startsWith(`${name}{`));
+    assert.equal(shown.length, Math.floor(LIMIT / 12), 'as many workloads as have series of their own');
+    assert.equal(shown[0], `${name}{namespace="team-1",workload="pod-0",policy="${POLICY}"} ${of}`);
+  }
+  assert.equal(value('plumbline_baseline_files_rejected_total'), 1);
   const sum = ofWorkloads.reduce((total, line) => total + Number(line.slice(line.lastIndexOf(' '))), 0);
   assert.equal(sum, WORKLOADS * REASONS.length, 'every sample is in one series');
 });

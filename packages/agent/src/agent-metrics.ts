@@ -5,6 +5,7 @@ import { reasons } from '@plumbline/bpf';
 import { systemClock } from './clock.ts';
 import type { OtlpSender } from './export/otlp-sender.ts';
 import type { Destination } from './exports.ts';
+import { type BaselineSource, mirrorBaselines } from './metrics/baselines.ts';
 import { mirrorKernelCounters } from './metrics/kernel-counters.ts';
 import { OTHER, ReasonCounts } from './metrics/reason-counts.ts';
 import { mirrorRecovery } from './metrics/recovery-counters.ts';
@@ -22,6 +23,7 @@ export interface FeedSources {
   readonly destinations: () => readonly Destination[];
   readonly profiler: () => Profiler | undefined;
   readonly budget: () => Budget | undefined;
+  readonly baselines: BaselineSource;
   readonly ready: () => boolean;
   readonly configValid: () => boolean;
   readonly version: string;
@@ -101,6 +103,7 @@ export class AgentMetricsFeed {
       const { recovered, failures, verdicts, pendingBytes } = recovery;
       return { spills: session.spills(), recovered, failures, verdicts, pendingBytes };
     });
+    mirrorBaselines(metrics, sources.baselines, sources.maxWorkloadSeries);
     this.#mirrorTables();
     this.#mirrorExports();
     const one = (read: () => number) => () => [{ labels: {}, value: read() }];
@@ -127,6 +130,10 @@ export class AgentMetricsFeed {
     metrics.mirror(
       'throttled',
       one(() => (sources.budget()?.throttled ? 1 : 0)),
+    );
+    metrics.mirror(
+      'budgetExhausted',
+      one(() => (sources.budget()?.exhausted ? 1 : 0)),
     );
     metrics.mirror(
       'ready',

@@ -11,6 +11,7 @@ import { type NodeProfilingSpec, parseDuration } from '@plumbline/api';
 import { enableRunTimeStatistics, reasons } from '@plumbline/bpf';
 import { AgentMetricsFeed } from './agent-metrics.ts';
 import type { AgentOptions } from './agent-options.ts';
+import { BaselineKeeper } from './baseline/baseline-keeper.ts';
 import { systemClock } from './clock.ts';
 import type { EffectiveConfig } from './config/source.ts';
 import { AgentError } from './errors.ts';
@@ -19,6 +20,7 @@ import { Health } from './http/health.ts';
 import { RecentProfiles } from './http/recent-profiles.ts';
 import type { HttpServer } from './http/server.ts';
 import { type IntervalHealth, IntervalHealthMeter } from './interval-health.ts';
+import { probeKernelLimits } from './kernel-limits.ts';
 import type { Logger } from './log.ts';
 import { AgentMetrics } from './metrics/registry.ts';
 import type { Attributes } from './profile/attribute-table.ts';
@@ -49,6 +51,7 @@ export interface IntervalReport {
   readonly workloads: Workloads;
   readonly profiler: Profiler;
   readonly health: IntervalHealth;
+  readonly baselines: BaselineKeeper;
 }
 
 export interface AgentExtensions {
@@ -84,6 +87,7 @@ class Agent {
   readonly #recent: RecentProfiles;
   readonly #destinations: Destinations;
   readonly #workloads: Workloads;
+  readonly #baselines: BaselineKeeper;
   /** Undefined where the kernel does not measure the programs' run time for us. */
   readonly #statistics: { close(): void } | undefined;
   #server: HttpServer | undefined;
@@ -105,6 +109,11 @@ class Agent {
     this.#options = options;
     this.#extensions = extensions;
     this.#workloads = new Workloads(extensions.pods);
+    this.#baselines = new BaselineKeeper({
+      stateDirectory: options.settings.stateDirectory,
+      clock: systemClock,
+      log: options.log.child({ component: 'baselines' }),
+    });
     this.#recent = new RecentProfiles({ windowMs: options.settings.recentProfilesMs });
     this.#destinations = new Destinations(options.settings, options.version, options.log);
     this.#statistics = measureRunTime(options.log);
@@ -112,6 +121,7 @@ class Agent {
       destinations: () => this.#destinations.all,
       profiler: () => this.#profiler,
       budget: () => this.#budget,
+      baselines: this.#baselines,
       ready: () => this.#health.problems('ready').length === 0,
       configValid: () => options.source.problem === undefined,
       version: options.version,
@@ -168,6 +178,7 @@ class Agent {
 
   async close(): Promise<void> {
     this.#profiler?.session.stop();
+    this.#baselines.save();
     await this.#destinations.drain(SHUTDOWN_MS);
     await this.#server?.close();
     await this.#profiler?.close();
@@ -280,6 +291,7 @@ class Agent {
   async #replaceProfiler(strategy: StrategyChoice, spec: NodeProfilingSpec, budget: Budget): Promise<void> {
     const { log, settings } = this.#options;
     this.#extensions.preflight?.();
+    await probeKernelLimits();
     const next = new Profiler({
       strategy,
       defaultPolicy: NOT_SELECTED,
@@ -404,15 +416,25 @@ class Agent {
       if (profile.samples.count > 0) void exporter.export(profile);
     }
     this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
+    this.#baselines.observe(
+      counts,
+      config.spec.rules.map(({ policy }) => policy.name),
+      ({ stack }) => {
+        const image = profiler.processes.image(stack.tgid, stack.generation);
+        return image ? this.#workloads.name(image) : 'unknown';
+      },
+    );
     this.#extensions.onInterval?.({
       spec: config.spec,
       strategy: profiler.session.strategy.name,
       counts,
       workloads: this.#workloads,
       profiler,
+      baselines: this.#baselines,
       health: this.#healthMeter.read(profiler.counters(), destinations, {
         frequencyHz: this.#budget?.frequencyHz ?? 0,
         wantedFrequencyHz: config.spec.sampling.frequencyHz,
+        budgetExhausted: this.#budget?.exhausted ?? false,
       }),
     });
     this.#workloads.retain((tgid) => profiler.processes.get(tgid) !== undefined);
@@ -432,7 +454,15 @@ class Agent {
     // To learn the programs that run already costs once, and sampling less would not make it less.
     if (!budget || performance.now() - this.#profilingSince < SETTLING_MS) return;
     const before = budget.frequencyHz;
+    const wasExhausted = budget.exhausted;
     const now = budget.observe(ratio);
+    if (budget.exhausted && !wasExhausted) {
+      this.#options.log.warn('over the budget at the lowest frequency: raise the budget, or lower the frequency', {
+        overheadPercent: Number((ratio * 100).toFixed(2)),
+        budgetPercent: budget.ratio * 100,
+        frequency: now,
+      });
+    }
     if (now === before) return;
     profiler.session.setFrequency(now);
     this.#options.log.warn(

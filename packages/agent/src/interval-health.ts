@@ -17,7 +17,7 @@ export class IntervalHealthMeter {
   read(
     { fired, byReason }: KernelCounters,
     destinations: readonly Destination[],
-    frequency: Pick<IntervalHealth, 'frequencyHz' | 'wantedFrequencyHz'>,
+    frequency: Pick<IntervalHealth, 'frequencyHz' | 'wantedFrequencyHz' | 'budgetExhausted'>,
   ): IntervalHealth {
     const dropped = DROPPED.reduce((sum, reason) => sum + (byReason[reason] ?? 0), 0);
     const before = { fired: this.#fired, dropped: this.#dropped, sent: this.#sent };

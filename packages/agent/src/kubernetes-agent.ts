@@ -5,11 +5,15 @@ import { NODE_PROFILING_CONFIG } from '@plumbline/api';
 import { type ClusterAccess, inClusterAccess, Resource, Transport } from '@plumbline/kube';
 import { type AgentExtensions, type IntervalReport, runAgent } from './agent.ts';
 import type { AgentOptions } from './agent-options.ts';
+import type { BaselineKeeper } from './baseline/baseline-keeper.ts';
 import { AgentError } from './errors.ts';
+import { kernelLimitsHere } from './kernel-limits.ts';
 import { NodeObjectSource } from './kubernetes/node-object.ts';
 import { NodePods } from './kubernetes/pods.ts';
+import type { StackDescriber } from './kubernetes/policy-figures.ts';
 import { StatusWriter } from './kubernetes/status.ts';
 import { ATTRIBUTE } from './profile/attribute-names.ts';
+import type { StackCount } from './samples/aggregate.ts';
 
 export interface KubernetesAgentOptions extends Omit<AgentOptions, 'source'> {
   readonly nodeName: string;
@@ -34,12 +38,15 @@ export async function runKubernetesAgent(options: KubernetesAgentOptions): Promi
   });
   const { stateDirectory } = settings;
   const pods = new NodePods({ transport, nodeName, stateDirectory, log, clock });
+  let baselines: BaselineKeeper | undefined;
   const status = new StatusWriter({
     resource: new Resource(transport, NODE_PROFILING_CONFIG),
     nodeName,
     agentVersion: version,
     kernel: release(),
     pods: () => pods.values(),
+    kernelLimits: kernelLimitsHere,
+    baselineRatio: (policies) => baselines?.ofPolicies(policies)?.truncatedRatio,
     log,
     clock,
   });
@@ -59,7 +66,10 @@ export async function runKubernetesAgent(options: KubernetesAgentOptions): Promi
     pods,
     preflight: options.preflight,
     resource: { [ATTRIBUTE.nodeName]: nodeName },
-    onInterval: (report) => status.interval(report.counts, (count) => workloadOf(report, count), report.health),
+    onInterval: (report) => {
+      baselines = report.baselines;
+      status.interval(report.counts, describer(report), report.health);
+    },
     onApplied: (config, strategy) => status.applied(config, strategy),
     onRefused: (config, error) => status.refused(config, error),
     health: (health) =>
@@ -84,7 +94,19 @@ function accessFrom(env: KubernetesAgentOptions['env']): ClusterAccess {
   }
 }
 
-function workloadOf({ profiler, workloads }: IntervalReport, { stack }: IntervalReport['counts'][number]): string {
-  const image = profiler.processes.image(stack.tgid, stack.generation);
-  return image ? workloads.name(image) : 'unknown';
+function describer({ profiler, workloads }: IntervalReport): StackDescriber {
+  const imageOf = ({ stack }: StackCount) => profiler.processes.image(stack.tgid, stack.generation);
+  return {
+    workload: (count) => {
+      const image = imageOf(count);
+      return image ? workloads.name(image) : 'unknown';
+    },
+    file: (count) => {
+      const { failingPc } = count.stack;
+      const mapping = failingPc > 0 ? imageOf(count)?.find(failingPc) : undefined;
+      if (!mapping?.path) return undefined;
+      const { gnu = '', go = '' } = mapping.executable?.buildIds ?? {};
+      return gnu || go ? `${mapping.path} (build id ${gnu || go})` : mapping.path;
+    },
+  };
 }

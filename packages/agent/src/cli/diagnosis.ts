@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the findings of `plumbline doctor` mean: pure, from what was read and tried to checks with advice. */
 import type { KernelReport } from '@plumbline/bpf';
+import { kernelLimits } from '../kernel-limits.ts';
 import { MAX_USER_FRAMES } from '../recording-options.ts';
 import { CAPABILITY_USES, holds } from './preflight.ts';
 
@@ -212,7 +213,5 @@ function featureChecks(kernel: KernelReport): Check[] {
 }
 
 function missingFeatures(kernel: KernelReport | undefined): Diagnosis['newerKernel'] {
-  return Object.values(kernel?.features ?? {})
-    .filter(({ supported }) => supported === false)
-    .map(({ name, since, without }) => ({ feature: name, since, effect: `lifts this: ${without}` }));
+  return (kernel ? kernelLimits(kernel) : []).map((limit) => ({ ...limit, effect: `lifts this: ${limit.effect}` }));
 }

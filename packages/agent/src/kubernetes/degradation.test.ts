@@ -4,7 +4,14 @@ import { describe, it } from 'node:test';
 import { REASONS } from '@plumbline/api';
 import { Degradation, type IntervalHealth } from './degradation.ts';
 
-const WELL: IntervalHealth = { frequencyHz: 19, wantedFrequencyHz: 19, fired: 1000, dropped: 0, exports: [] };
+const WELL: IntervalHealth = {
+  frequencyHz: 19,
+  wantedFrequencyHz: 19,
+  budgetExhausted: false,
+  fired: 1000,
+  dropped: 0,
+  exports: [],
+};
 const MINUTE = 60_000;
 
 /** Observes the same every ten seconds; returns when trouble was first there. */
@@ -22,6 +29,7 @@ describe('Degradation', () => {
     ['SamplesLost', { ...WELL, dropped: 60 }, MINUTE],
     ['ExportFailing', { ...WELL, exports: [{ name: 'a', queued: 3, sent: 0 }] }, 5 * MINUTE],
     ['OverBudget', { ...WELL, frequencyHz: 9 }, 2 * MINUTE],
+    ['OverBudget', { ...WELL, frequencyHz: 5, budgetExhausted: true }, 2 * MINUTE],
   ];
   for (const [reason, health, holdMs] of cases) {
     it(`tells ${reason} when it lasts, and withdraws it when it is over for as long`, () => {

@@ -7,6 +7,8 @@ export interface IntervalHealth {
   readonly frequencyHz: number;
   /** What the configuration asks for. */
   readonly wantedFrequencyHz: number;
+  /** Over the budget although the frequency is as low as it gets. */
+  readonly budgetExhausted: boolean;
   /** Samples that fired, and of these the dropped ones. */
   readonly fired: number;
   readonly dropped: number;
@@ -53,10 +55,12 @@ const CHECKS: readonly Check[] = [
   {
     reason: 'OverBudget',
     holdMs: 2 * 60_000,
-    look: ({ frequencyHz, wantedFrequencyHz }) =>
-      frequencyHz < wantedFrequencyHz / 2
-        ? `sampling at less than half of ${wantedFrequencyHz} Hz, to stay within the budget`
-        : undefined,
+    look: ({ frequencyHz, wantedFrequencyHz, budgetExhausted }) =>
+      budgetExhausted
+        ? `over the budget even at ${frequencyHz} Hz, the lowest frequency for ${wantedFrequencyHz} Hz asked for`
+        : frequencyHz < wantedFrequencyHz / 2
+          ? `sampling at less than half of ${wantedFrequencyHz} Hz, to stay within the budget`
+          : undefined,
   },
 ];
 

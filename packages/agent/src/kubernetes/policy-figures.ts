@@ -8,6 +8,7 @@ import {
   emptyCounts,
   type IntervalCounts,
   increment,
+  incrementFile,
   largest,
   ratioOf,
   type TruncationBucket,
@@ -23,24 +24,26 @@ export interface NodeTruncation {
 /** Figures as they go into the status; the rest of a policy's entry is known from its rule and the pods. */
 export type PolicyTruncation = Pick<
   NodePolicyStatus,
-  'bucket' | 'ratio' | 'samples' | 'truncated' | 'worstWorkload' | 'topReason'
+  'bucket' | 'ratio' | 'samples' | 'truncated' | 'worstWorkload' | 'topReason' | 'topFile'
 >;
+
+/** What of a stack only others know. */
+export interface StackDescriber {
+  /** `namespace/name` */
+  workload(count: StackCount): string;
+  /** The file in which the walk stopped: path and build id. */
+  file(count: StackCount): string | undefined;
+}
 
 export class PolicyFigures {
   /** A new revision of a policy starts anew: what was before says nothing about it. */
   #windows = new Map<string, TruncationWindow>();
 
-  /** @param workload names the workload of a stack, `namespace/name` */
-  add(
-    spec: NodeProfilingSpec,
-    counts: readonly StackCount[],
-    workload: (count: StackCount) => string,
-    nowMs: number,
-  ): void {
+  add(spec: NodeProfilingSpec, counts: readonly StackCount[], describe: StackDescriber, nowMs: number): void {
     const byRule = spec.rules.map(emptyCounts);
     for (const count of counts) {
       const into = byRule[count.stack.policy - 1];
-      if (into) addStack(into, count, workload);
+      if (into) addStack(into, count, describe);
     }
     const before = this.#windows;
     this.#windows = new Map();
@@ -55,7 +58,7 @@ export class PolicyFigures {
   of(rule: NodeRule, nowMs: number): PolicyTruncation {
     const figures = this.#windows.get(keyOf(rule))?.figures(nowMs);
     if (!figures) return { bucket: 'Unknown' };
-    const { bucket, samples, truncated, topReason, worstWorkload } = figures;
+    const { bucket, samples, truncated, topReason, topFile, worstWorkload } = figures;
     return {
       bucket,
       ...(samples > 0 && { ratio: ratioText(figures.ratio) }),
@@ -63,6 +66,7 @@ export class PolicyFigures {
       truncated,
       ...(worstWorkload !== undefined && { worstWorkload: worstWorkload.slice(0, 317) }),
       ...(topReason !== undefined && { topReason }),
+      ...(topFile !== undefined && { topFile: topFile.slice(0, 512) }),
     };
   }
 
@@ -84,14 +88,17 @@ export class PolicyFigures {
   }
 }
 
-function addStack(into: IntervalCounts, count: StackCount, workload: (count: StackCount) => string): void {
+function addStack(into: IntervalCounts, count: StackCount, describe: StackDescriber): void {
   const outcome = outcomeNames[count.stack.reason] ?? 'truncated';
   if (outcome !== 'complete' && outcome !== 'recovered' && outcome !== 'truncated') return;
   into.samples += count.count;
   if (outcome !== 'truncated') return;
   into.truncated += count.count;
-  increment(into.byReason, reasonNames[count.stack.reason] ?? 'internal_error', count.count);
-  increment(into.byWorkload, workload(count), count.count);
+  const reason = reasonNames[count.stack.reason] ?? 'internal_error';
+  increment(into.byReason, reason, count.count);
+  increment(into.byWorkload, describe.workload(count), count.count);
+  const file = describe.file(count);
+  if (file !== undefined) incrementFile(into, reason, file, count.count);
 }
 
 function windowOf({ objective }: NodeRule): TruncationWindow {
@@ -103,6 +110,6 @@ function keyOf({ policy, objective }: NodeRule): string {
 }
 
 /** Rounded to 0.001, so that a status changes only when there is something to say. */
-function ratioText(ratio: number): string {
+export function ratioText(ratio: number): string {
   return String(Number(Math.min(1, ratio).toFixed(3)));
 }

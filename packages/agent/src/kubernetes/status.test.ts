@@ -19,8 +19,17 @@ import type { NodePod } from './pod.ts';
 import { reasonOf, StatusWriter } from './status.ts';
 
 const MINUTE = 60_000;
+const LIMIT = { feature: 'loop', since: '5.17', effect: 'stacks are walked by tail calls' };
 const OBJECT = { uid: 'u1', generation: 1, hash: 'aa', conditions: undefined };
-const HEALTH: IntervalHealth = { frequencyHz: 19, wantedFrequencyHz: 19, fired: 0, dropped: 0, exports: [] };
+const HEALTH: IntervalHealth = {
+  frequencyHz: 19,
+  wantedFrequencyHz: 19,
+  budgetExhausted: false,
+  fired: 0,
+  dropped: 0,
+  exports: [],
+};
+const DESCRIBER = { workload: () => 'shop/api', file: () => '/opt/libfoo.so (build id abcd)' };
 function numberOf(name: string): number {
   const found = reasons.find((reason) => reason.name === name);
   assert.ok(found, `no reason ${name}`);
@@ -89,6 +98,8 @@ describe('StatusWriter', () => {
       agentVersion: '1.2.3',
       kernel: '6.1.0',
       pods: () => pods,
+      kernelLimits: () => [LIMIT],
+      baselineRatio: (policies) => (policies.includes('shop') ? 0.00234 : undefined),
       log: silentLogger,
       clock,
       random: () => 0.5,
@@ -103,7 +114,7 @@ describe('StatusWriter', () => {
 
   const last = () => written[written.length - 1].status;
   const condition = (type: string) => findCondition(last().conditions, type);
-  const interval = (counts: StackCount[], health = HEALTH) => writer.interval(counts, () => 'shop/api', health);
+  const interval = (counts: StackCount[], health = HEALTH) => writer.interval(counts, DESCRIBER, health);
 
   it('writes nothing while there is no object', async () => {
     writer.observed(undefined);
@@ -217,10 +228,18 @@ describe('StatusWriter', () => {
     await clock.advance(0);
     const [urgent, shop] = last().policies ?? [];
     assert.deepEqual([urgent.bucket, urgent.samples], ['Unknown', 0]);
-    const { bucket, ratio, samples, truncated, topReason, worstWorkload } = shop;
+    const { bucket, ratio, samples, truncated, topReason, topFile, worstWorkload, baselineRatio } = shop;
     assert.deepEqual([bucket, ratio, samples, truncated], ['Degraded', '0.1', 200, 20]);
     assert.deepEqual([topReason, worstWorkload], ['no_unwind_info', 'shop/api']);
-    assert.deepEqual(last().truncation, { bucket: 'Degraded', ratio: '0.1', topReason: 'no_unwind_info' });
+    assert.equal(topFile, '/opt/libfoo.so (build id abcd)');
+    assert.equal(baselineRatio, '0.002');
+    assert.deepEqual(last().kernelLimits, [LIMIT]);
+    assert.deepEqual(last().truncation, {
+      bucket: 'Degraded',
+      ratio: '0.1',
+      baselineRatio: '0.002',
+      topReason: 'no_unwind_info',
+    });
     assert.equal(condition('Degraded')?.status, 'False', 'the objective is the policy’s matter');
   });
 

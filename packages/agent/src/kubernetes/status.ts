@@ -10,6 +10,7 @@ import {
   API_VERSION,
   type Condition,
   Conditions,
+  type KernelLimit,
   NODE_PROFILING_CONFIG,
   type NodeProfilingConfigStatus,
   type NodeProfilingSpec,
@@ -27,7 +28,7 @@ import { Degradation, type IntervalHealth } from './degradation.ts';
 import type { ObservedObject } from './node-object.ts';
 import type { NodePod } from './pod.ts';
 import { podCounts } from './pod-counts.ts';
-import { PolicyFigures } from './policy-figures.ts';
+import { PolicyFigures, ratioText, type StackDescriber } from './policy-figures.ts';
 
 export interface StatusOptions {
   readonly resource: Resource;
@@ -36,6 +37,10 @@ export interface StatusOptions {
   /** `uname -r`. */
   readonly kernel: string;
   readonly pods: () => Iterable<NodePod>;
+  /** What the kernel lacks. */
+  readonly kernelLimits: () => readonly KernelLimit[];
+  /** The usual truncated ratio over these policies, where enough is known. */
+  readonly baselineRatio: (policies: readonly string[]) => number | undefined;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */
@@ -102,10 +107,10 @@ export class StatusWriter {
     this.#conclude(this.#object?.hash ?? '', error);
   }
 
-  interval(counts: readonly StackCount[], workload: (count: StackCount) => string, health: IntervalHealth): void {
+  interval(counts: readonly StackCount[], describe: StackDescriber, health: IntervalHealth): void {
     if (!this.#inForce) return;
     const now = this.#now();
-    this.#figures.add(this.#inForce.spec, counts, workload, now);
+    this.#figures.add(this.#inForce.spec, counts, describe, now);
     this.#degradation.observe(health, now);
     this.#wake.abort();
   }
@@ -189,7 +194,7 @@ export class StatusWriter {
   }
 
   #status(): NodeProfilingConfigStatus {
-    const { agentVersion, kernel, pods } = this.#options;
+    const { agentVersion, kernel, pods, kernelLimits } = this.#options;
     const now = this.#now();
     const inForce = this.#inForce;
     const rules = inForce?.spec.rules ?? [];
@@ -202,17 +207,26 @@ export class StatusWriter {
       agentVersion,
       kernel: kernel.slice(0, 128),
       ...(inForce?.strategy && { strategy: inForce.strategy }),
-      ...(rules.length > 0 && { truncation: this.#figures.node(now) }),
+      ...(rules.length > 0 && {
+        truncation: { ...this.#figures.node(now), ...this.#baseline(rules.map(({ policy }) => policy.name)) },
+      }),
       policies: rules.map((rule, index) => ({
         name: rule.policy.name,
         uid: rule.policy.uid,
         revision: rule.policy.revision,
         ...this.#figures.of(rule, now),
+        ...this.#baseline([rule.policy.name]),
         pods: counts[index].pods,
         ...(counts[index].overridden.length > 0 && { overridden: [...counts[index].overridden] }),
       })),
+      kernelLimits: [...kernelLimits()],
       conditions: this.#conditions,
     };
+  }
+
+  #baseline(policies: readonly string[]): { baselineRatio?: string } {
+    const ratio = this.#options.baselineRatio(policies);
+    return ratio === undefined ? {} : { baselineRatio: ratioText(ratio) };
   }
 
   #updateConditions(): void {

@@ -8,11 +8,13 @@ const counts = (
   truncated: number,
   reason = 'no_unwind_info',
   workload = 'shop/api',
+  file = '/bin/api',
 ): IntervalCounts => ({
   samples,
   truncated,
   byReason: new Map(truncated > 0 ? [[reason, truncated]] : []),
   byWorkload: new Map(truncated > 0 ? [[workload, truncated]] : []),
+  byFile: new Map(truncated > 0 ? [[reason, new Map([[file, truncated]])]] : []),
 });
 const MINUTE = 60_000;
 
@@ -50,12 +52,13 @@ describe('TruncationWindow', () => {
     assert.equal(bucketAt(95, 4), 'Ok');
   });
 
-  it('names the most frequent reason and the worst workload', () => {
+  it('names the most frequent reason, its file, and the worst workload', () => {
     const window = new TruncationWindow(0.1, MINUTE);
     window.add(counts(100, 5, 'read_fault', 'shop/db'), 0);
     window.add(counts(100, 3, 'frame_limit', 'shop/api'), 1);
-    window.add(counts(100, 3, 'frame_limit', 'shop/web'), 2);
-    const { topReason, worstWorkload } = window.figures(2);
-    assert.deepEqual([topReason, worstWorkload], ['frame_limit', 'shop/db']);
+    window.add(counts(100, 3, 'frame_limit', 'shop/web', '/bin/web'), 2);
+    window.add(counts(10, 1, 'frame_limit', 'shop/web', '/bin/web'), 3);
+    const { topReason, topFile, worstWorkload } = window.figures(3);
+    assert.deepEqual([topReason, topFile, worstWorkload], ['frame_limit', '/bin/web', 'shop/db']);
   });
 });

@@ -11,6 +11,8 @@ export interface IntervalCounts {
   /** Truncated samples. */
   readonly byReason: Map<string, number>;
   readonly byWorkload: Map<string, number>;
+  /** By reason, then by the file in which the walk stopped. */
+  readonly byFile: Map<string, Map<string, number>>;
 }
 
 export interface TruncationFigures extends IntervalCounts {
@@ -18,6 +20,8 @@ export interface TruncationFigures extends IntervalCounts {
   readonly bucket: TruncationBucket;
   readonly topReason: string | undefined;
   readonly worstWorkload: string | undefined;
+  /** Where most walks that were cut for the top reason stopped. */
+  readonly topFile: string | undefined;
 }
 
 /** A window is kept in so many parts; it reaches back by one part more or less. */
@@ -29,7 +33,7 @@ const TOO_FEW = 50;
 const RELIEF = 0.8;
 
 export function emptyCounts(): IntervalCounts {
-  return { samples: 0, truncated: 0, byReason: new Map(), byWorkload: new Map() };
+  return { samples: 0, truncated: 0, byReason: new Map(), byWorkload: new Map(), byFile: new Map() };
 }
 
 export function addCounts(into: IntervalCounts, more: IntervalCounts): void {
@@ -37,10 +41,21 @@ export function addCounts(into: IntervalCounts, more: IntervalCounts): void {
   into.truncated += more.truncated;
   for (const [key, count] of more.byReason) increment(into.byReason, key, count);
   for (const [key, count] of more.byWorkload) increment(into.byWorkload, key, count);
+  for (const [reason, files] of more.byFile)
+    for (const [file, count] of files) incrementFile(into, reason, file, count);
 }
 
 export function increment(map: Map<string, number>, key: string, count: number): void {
   map.set(key, (map.get(key) ?? 0) + count);
+}
+
+export function incrementFile({ byFile }: IntervalCounts, reason: string, file: string, count: number): void {
+  let files = byFile.get(reason);
+  if (!files) {
+    files = new Map();
+    byFile.set(reason, files);
+  }
+  increment(files, file, count);
 }
 
 export class TruncationWindow {
@@ -69,11 +84,13 @@ export class TruncationWindow {
   figures(nowMs: number): TruncationFigures {
     this.#forget(nowMs);
     const total = this.#total();
+    const topReason = largest(total.byReason);
     return {
       ...total,
       ratio: ratioOf(total),
       bucket: this.#judge(),
-      topReason: largest(total.byReason),
+      topReason,
+      topFile: topReason === undefined ? undefined : largest(total.byFile.get(topReason) ?? new Map()),
       worstWorkload: largest(total.byWorkload),
     };
   }

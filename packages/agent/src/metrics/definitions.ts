@@ -95,10 +95,26 @@ export const SAMPLE_METRICS = {
     'Largest truncated ratio that keeps the promise of a policy, as in force on this node',
     { policy: 'Name of the policy' },
   ),
+} as const;
+
+const BASELINE = { ...WORKLOAD, policy: 'Policy that selected the process' } as const;
+
+export const BASELINE_METRICS = {
   workloadBaseline: gauge(
     'plumbline_workload_baseline_truncated_ratio',
-    'Usual truncated ratio of a workload on this node, over a long window and across restarts of the agent',
-    { ...WORKLOAD, policy: 'Policy that selected the process' },
+    'Usual truncated ratio of a workload on this node: samples of the last days, half-life two days, also before the agent was restarted. Shown from 500 samples and an hour on, for the workloads that had samples last, as many as have series of their own',
+    BASELINE,
+  ),
+  workloadBaselineDepth: gauge(
+    'plumbline_workload_baseline_depth',
+    'Usual depth of the stacks of a workload on this node: user frames of a sample on average, as above',
+    BASELINE,
+  ),
+  baselines: gauge('plumbline_baselines', 'Workloads of which the agent remembers what is usual; at most 2,000'),
+  baselinesForgotten: counter('plumbline_baselines_forgotten_total', 'Workloads that were forgotten for want of room'),
+  baselineFilesRejected: counter(
+    'plumbline_baseline_files_rejected_total',
+    'Files of baselines that could not be used when the agent started, so that baselines began anew',
   ),
 } as const;
 
@@ -229,6 +245,10 @@ export const COST_METRICS = {
   ),
   samplingFrequency: gauge('plumbline_sampling_frequency_hertz', 'Samples per second and CPU, after throttling'),
   throttled: gauge('plumbline_throttled', '1 while the sampling frequency is lowered to hold the budget'),
+  budgetExhausted: gauge(
+    'plumbline_budget_exhausted',
+    '1 while profiling exceeds the budget although the frequency is as low as it gets: a quarter of what is asked for',
+  ),
 } as const;
 
 export const EXPORT_METRICS = {
@@ -279,6 +299,7 @@ export const AGENT_METRICS = {
 
 export const SECTIONS: readonly MetricSection[] = [
   { title: 'Samples and their outcomes', metrics: SAMPLE_METRICS },
+  { title: 'What is usual', metrics: BASELINE_METRICS },
   { title: 'Stack walks', metrics: WALK_METRICS },
   { title: 'Recovery and verification', metrics: RECOVERY_METRICS },
   { title: 'Losses between the kernel and the agent', metrics: LOSS_METRICS },
@@ -290,6 +311,7 @@ export const SECTIONS: readonly MetricSection[] = [
 
 export const METRICS = {
   ...SAMPLE_METRICS,
+  ...BASELINE_METRICS,
   ...WALK_METRICS,
   ...RECOVERY_METRICS,
   ...LOSS_METRICS,

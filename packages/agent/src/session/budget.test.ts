@@ -37,7 +37,23 @@ test('a budget that only reports changes nothing', () => {
   assert.equal(budget.throttled, false);
 });
 
-test('whatever is observed, the frequency stays between 1 and what was asked for', () => {
+test('a fixed cost above the budget lowers the frequency to a quarter and no further, and it shows', () => {
+  const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: 19 });
+  for (let i = 0; i < 100; i++) budget.observe(0.012);
+  assert.equal(budget.frequencyHz, 5);
+  assert.equal(budget.exhausted, true);
+  for (let i = 0; i < 100; i++) budget.observe(0.002);
+  assert.equal(budget.exhausted, false);
+  assert.equal(budget.frequencyHz, 19);
+});
+
+test('a budget that only reports is never exhausted', () => {
+  const budget = new Budget({ ratio: 0.01, throttle: false, frequencyHz: 1 });
+  for (let i = 0; i < 10; i++) budget.observe(0.5);
+  assert.equal(budget.exhausted, false);
+});
+
+test('whatever is observed, the frequency stays between a quarter and the whole of what was asked for', () => {
   fc.assert(
     fc.property(
       fc.array(fc.double({ min: 0, max: 2, noNaN: true })),
@@ -46,7 +62,7 @@ test('whatever is observed, the frequency stays between 1 and what was asked for
         const budget = new Budget({ ratio: 0.01, throttle: true, frequencyHz: hz });
         for (const ratio of ratios) {
           const now = budget.observe(ratio);
-          assert.ok(Number.isInteger(now) && now >= 1 && now <= hz, `${now}`);
+          assert.ok(Number.isInteger(now) && now >= hz / 4 && now <= hz, `${now}`);
         }
       },
     ),
