@@ -2,6 +2,7 @@
 /**
  * The profiler on Debian's kernels, booted in qemu: what doctor finds, and fixtures of all kinds by every strategy, frame by
  * frame. Prints a table; with PLUMBLINE_WRITE_KERNELS=1 it writes last-run.json, which docs/kernel-support.md is made from.
+ * PLUMBLINE_KERNELS names the series to boot, e.g. `5.10,7.2`; default: all.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -64,6 +65,8 @@ type Of<K extends Report['kind']> = Extract<Report, { kind: K }>;
 
 /** Strategies of any kernel; each guest tries all, so that a refusal is seen too. */
 const strategies = [...new Set(KERNELS.flatMap((kernel) => kernel.strategies))];
+const wantedKernels = process.env.PLUMBLINE_KERNELS?.split(',');
+const kernels = KERNELS.filter(({ series }) => wantedKernels?.includes(series) ?? true);
 const cases = CASES.flatMap(([fixture, ...depths]) => depths.map((depth) => ({ fixture, depth })));
 const missing = spawnSync(QEMU, ['--version']).error === undefined ? undefined : `${QEMU} is not installed`;
 const skip = process.env.CI === 'true' ? false : (missing ?? false);
@@ -72,7 +75,7 @@ describe('kernels', { skip }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'plumbline-kernels-'));
   const initramfs = join(directory, 'initramfs.cpio');
   const runs: KernelRun[] = [];
-  const boots = new Map(KERNELS.map((kernel) => [kernel, Promise.withResolvers<readonly Report[]>()]));
+  const boots = new Map(kernels.map((kernel) => [kernel, Promise.withResolvers<readonly Report[]>()]));
 
   before(async () => {
     const wanted = recipes.filter(({ name }) => CASES.some(([fixture]) => fixture === name));
@@ -88,7 +91,7 @@ describe('kernels', { skip }, () => {
       shortLived: SHORT_LIVED,
     };
     await writeInitramfs(initramfs, plan);
-    const queue = [...KERNELS];
+    const queue = [...kernels];
     for (let i = 0; i < GUESTS; i++) void bootAll(queue, boots, initramfs);
   });
 
@@ -102,7 +105,7 @@ describe('kernels', { skip }, () => {
     }
   });
 
-  for (const kernel of KERNELS)
+  for (const kernel of kernels)
     describe(`Linux ${kernel.series} (${kernel.suite})`, () => matrixOf(kernel, boots.get(kernel)!.promise, runs));
 });
 

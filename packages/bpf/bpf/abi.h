@@ -177,6 +177,8 @@ enum strategy {
 #define SAMPLE_IN_KERNEL 1        /* the sample landed in kernel mode */
 #define SAMPLE_KERNEL_CLIPPED 2   /* the kernel stack has more frames than MAX_KERNEL_FRAMES */
 #define SAMPLE_SPILLED 4          /* a RECORD_SPILL of the same thread and time came before it */
+#define SAMPLE_KERNEL_PART 8      /* all but the user frames: these come with the user part of the same tid and walk */
+#define SAMPLE_USER_PART 16       /* of all samples whose kernel part has the same tid and walk */
 
 struct sample {
 	__u16 type;   /* enum record_type */
@@ -187,6 +189,7 @@ struct sample {
 	__u64 stack_hash; /* of process, reason and all frames */
 	__u64 cgroup;
 	__u64 failing_pc; /* truncated samples: the address at which the walk stopped */
+	__u64 walk; /* SAMPLE_KERNEL_PART, SAMPLE_USER_PART: time of the first sample that the walk serves */
 	__u32 tgid;
 	__u32 tid;
 	__u32 generation; /* of the process image */

@@ -153,11 +153,11 @@ __noinline int spill(__u32 cpu, int reason)
 		return 0;
 	/* Samples come first: a spill takes no room that they may need. */
 	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2) {
-		c->spills_refused++;
+		__sync_fetch_and_add(&c->spills_refused, 1);
 		return 0;
 	}
 	if (reason >= 0 && !within_rate(w)) {
-		c->spills_limited++;
+		__sync_fetch_and_add(&c->spills_limited, 1);
 		return 0;
 	}
 	/* A walk that stops between two steps has not put its frame into the record yet. */
@@ -174,7 +174,7 @@ __noinline int spill(__u32 cpu, int reason)
 	below = w->exact ? RED_ZONE : 0;
 	vma = (void *)find_vma(cpu, w->sp);
 	if (!vma || !describe_spill(cpu, reason, frame)) {
-		c->spills_unread++;
+		__sync_fetch_and_add(&c->spills_unread, 1);
 		return 0;
 	}
 	length = BPF_CORE_READ(vma, vm_end) - w->sp + below;
@@ -186,11 +186,11 @@ __noinline int spill(__u32 cpu, int reason)
 		result = send_large_spill(cpu, w->sp - below, length);
 	w->window_length = 0;
 	if (result == 0)
-		c->spills_sent++;
+		__sync_fetch_and_add(&c->spills_sent, 1);
 	else if (result == SPILL_REFUSED)
-		c->spills_refused++;
+		__sync_fetch_and_add(&c->spills_refused, 1);
 	else
-		c->spills_unread++;
+		__sync_fetch_and_add(&c->spills_unread, 1);
 	return result == 0;
 }
 

@@ -37,7 +37,7 @@ static __always_inline bool read_word(struct walk *w, __u64 address, __u64 *word
 	__u64 offset = address - w->window_start;
 
 	if (offset + 8 > w->window_length || offset > WINDOW - 8) {
-		if (!window_move(w->sample.cpu, address))
+		if (!window_move(w->index, address))
 			return false;
 		offset = 0;
 	}

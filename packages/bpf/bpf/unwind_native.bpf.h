@@ -25,7 +25,7 @@ static __always_inline bool find_mapping(struct walk *w, __u64 address)
 	m = find_in_run(w->process.first, w->process.count, address);
 	if (m)
 		w->mapping = *m;
-	else if (!find_live_mapping(w->sample.cpu, address))
+	else if (!find_live_mapping(w->index, address))
 		return false;
 	if (w->mapping.kind == MAPPING_TABLE) {
 		__u32 key = w->mapping.segment;
@@ -276,11 +276,11 @@ static __always_inline int step(struct walk *w)
 	case MAPPING_PENDING:
 		return REASON_unwind_info_pending;
 	case MAPPING_ANONYMOUS:
-		return step_frame_pointer(w->sample.cpu, REASON_unknown_jit);
+		return step_frame_pointer(w->index, REASON_unknown_jit);
 	case MAPPING_FAILED:
-		return step_frame_pointer(w->sample.cpu, REASON_no_unwind_table);
+		return step_frame_pointer(w->index, REASON_no_unwind_table);
 	default:
-		return step_frame_pointer(w->sample.cpu, REASON_no_unwind_info);
+		return step_frame_pointer(w->index, REASON_no_unwind_info);
 	}
 
 	const struct unwind_rule *rule = find_rule(w, address);
@@ -299,15 +299,15 @@ static __always_inline int step(struct walk *w)
 		case RULE_ENTRY:
 			return REASON_root_entry;
 		case RULE_NONE:
-			return step_frame_pointer(w->sample.cpu, REASON_no_unwind_info);
+			return step_frame_pointer(w->index, REASON_no_unwind_info);
 		case RULE_FRAME_POINTER:
-			return step_frame_pointer(w->sample.cpu, REASON_bad_frame);
+			return step_frame_pointer(w->index, REASON_bad_frame);
 		case RULE_UNSUPPORTED:
 			return REASON_unsupported_rule;
 		case RULE_SIGNAL:
-			return step_signal(w->sample.cpu, w->sp + (__s64)rule->cfa_offset);
+			return step_signal(w->index, w->sp + (__s64)rule->cfa_offset);
 		case RULE_GO_SWITCH:
-			return step_frame_pointer(w->sample.cpu, REASON_stack_switched);
+			return step_frame_pointer(w->index, REASON_stack_switched);
 		case RULE_PLT:
 			base = w->sp;
 			break;

@@ -13,6 +13,9 @@
 #define SAVED_REGISTERS 5
 
 struct walk {
+	__u32 index;   /* of itself in the map walks */
+	__u32 samples; /* that it serves */
+
 	/* The frame that the walk has reached. */
 	__u64 pc;
 	__u64 sp; /* also the CFA of the frame below */

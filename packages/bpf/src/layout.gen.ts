@@ -39,9 +39,9 @@ export const structs = {
     types: { max_frames: 'u32', flags: 'u32', keep: 'u32', verify: 'u32', spill_interval: 'u32', spill_burst: 'u32' },
   },
   sample: {
-    size: 88,
-    offsets: { type: 0, reason: 2, strategy: 3, flags: 4, time: 8, stack_hash: 16, cgroup: 24, failing_pc: 32, tgid: 40, tid: 44, generation: 48, cpu: 52, kernel_frames: 56, policy: 58, user_frames: 60, steps: 64, tail_calls: 68, comm: 72 },
-    types: { type: 'u16', reason: 'u8', strategy: 'u8', flags: 'u32', time: 'u64', stack_hash: 'u64', cgroup: 'u64', failing_pc: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', cpu: 'u32', kernel_frames: 'u16', policy: 'u16', user_frames: 'u32', steps: 'u32', tail_calls: 'u32', comm: 'char[16]' },
+    size: 96,
+    offsets: { type: 0, reason: 2, strategy: 3, flags: 4, time: 8, stack_hash: 16, cgroup: 24, failing_pc: 32, walk: 40, tgid: 48, tid: 52, generation: 56, cpu: 60, kernel_frames: 64, policy: 66, user_frames: 68, steps: 72, tail_calls: 76, comm: 80 },
+    types: { type: 'u16', reason: 'u8', strategy: 'u8', flags: 'u32', time: 'u64', stack_hash: 'u64', cgroup: 'u64', failing_pc: 'u64', walk: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', cpu: 'u32', kernel_frames: 'u16', policy: 'u16', user_frames: 'u32', steps: 'u32', tail_calls: 'u32', comm: 'char[16]' },
   },
   spill: {
     size: 192,
@@ -189,6 +189,8 @@ export const limits = {
   SAMPLE_IN_KERNEL: 1,
   SAMPLE_KERNEL_CLIPPED: 2,
   SAMPLE_SPILLED: 4,
+  SAMPLE_KERNEL_PART: 8,
+  SAMPLE_USER_PART: 16,
   SPILL_EXACT: 1,
   SPILL_VERIFY: 2,
   MAX_SPILL: 65536,
