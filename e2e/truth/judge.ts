@@ -14,7 +14,7 @@ const FEWEST_SAMPLES = 1;
 const hex = (value: bigint | undefined) => (value === undefined ? '?' : `0x${value.toString(16)}`);
 
 /** Judges names by the program's symbols where it is the program's own code, and the profiler's name by the same. */
-function judgedFrames({ fixture, mappings }: Observed, stack: RecordedStack): JudgedFrame[] {
+export function judgedFrames({ fixture, mappings }: Observed, stack: RecordedStack): JudgedFrame[] {
   const isStripped = fixture.symbols.endsWith('.symbols');
   return stack.user.map(({ address, exact, name, fileAddress }, i) => {
     const place = placeOf(fixture, mappings.get(stack.pid) ?? [], address, exact);

@@ -34,6 +34,7 @@ export interface ObservationOptions {
   readonly frequency: number;
   /** Record the fixtures alone; otherwise every process of the machine. */
   readonly fixturesAlone?: boolean;
+  readonly maxFrames?: number;
   /** Processor time that each fixture gets while it is recorded, in nanoseconds; default: enough at 499 Hz. */
   readonly turn?: number;
 }

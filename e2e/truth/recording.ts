@@ -37,6 +37,8 @@ export interface RecordedStack {
   readonly failingPc?: bigint;
   /** Leaf first. */
   readonly user: readonly RecordedFrame[];
+  /** `count` frames were left out before `user[at]`. */
+  readonly elided?: { readonly at: number; readonly count: number };
 }
 
 export interface RecordedSummary {
@@ -79,12 +81,12 @@ const optional = (hex: string | undefined) => (hex === undefined ? undefined : B
 
 /** Parses one line of `--format raw`. @throws SyntaxError when it is not JSON */
 export function parseRawLine(line: string): RecordedStack {
-  const { pid, tid, comm, count, outcome, reason, strategy, failingPc, user } = JSON.parse(line);
+  const { pid, tid, comm, count, outcome, reason, strategy, failingPc, user, elided } = JSON.parse(line);
   const frames = (user as RawFrame[]).map(({ address, exact, byPointer, name, file, fileOffset, fileAddress }) => {
     const place = { file, fileOffset: optional(fileOffset), fileAddress: optional(fileAddress) };
     return { address: BigInt(address), exact, byPointer, name, ...place };
   });
-  return { pid, tid, comm, count, outcome, reason, strategy, failingPc: optional(failingPc), user: frames };
+  return { pid, tid, comm, count, outcome, reason, strategy, failingPc: optional(failingPc), user: frames, elided };
 }
 
 /** fired = complete + recovered + truncated + dropped + filtered + kernel_only, and the same by reason. */

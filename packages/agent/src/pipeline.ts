@@ -15,7 +15,7 @@ import { ATTRIBUTE } from './profile/attribute-names.ts';
 import type { AttributeSetHandle, Attributes } from './profile/attribute-table.ts';
 import type { FrameHandle, FrameKind } from './profile/frame-table.ts';
 import { type MappingHandle, NO_MAPPING } from './profile/mapping-table.ts';
-import type { FrameLine, Profile } from './profile/profile.ts';
+import { type FrameLine, hangsFromRoot, type Profile } from './profile/profile.ts';
 import type { Recovery } from './recovery/recovery.ts';
 import { Aggregator, type StackCount } from './samples/aggregate.ts';
 import { decodeRecord, EXACT, outcomeNames, reasonNames, type SampleHead, type Stack } from './samples/decode.ts';
@@ -153,10 +153,12 @@ export class Pipeline {
     const handles: FrameHandle[] = [];
     for (const address of stack.kernel) handles.push(frames.kernel(address));
     for (let i = 0; i < stack.user.length; i++) {
+      if (stack.elided > 0 && i === stack.elidedAt) handles.push(profile.internElidedFrames());
       const call = stack.userFlags[i] & EXACT ? stack.user[i] : stack.user[i] - 1;
       handles.push(image ? frames.user(image, call) : frames.unknown(call));
     }
-    if (outcome === 'truncated' && options.markTruncated) handles.push(profile.internTruncatedRoot(reason));
+    if (outcome === 'truncated' && options.markTruncated && !hangsFromRoot(reason))
+      handles.push(profile.internTruncatedRoot(reason));
     const handle = profile.stacks.internLeafFirst(handles);
     const resource = this.#resource(profile, stack, image, options.resource);
     for (const [tid, { comm, count }] of threads)
@@ -193,6 +195,7 @@ function evidence(stack: Stack, reason: string, image: ProcessImage | undefined)
     [ATTRIBUTE.truncationReason]: reason,
     [ATTRIBUTE.truncationAddress]: stack.failingPc > 0 ? `0x${stack.failingPc.toString(16)}` : undefined,
     [ATTRIBUTE.truncationFile]: place?.mapping.path || undefined,
+    [ATTRIBUTE.elidedFrames]: stack.elided || undefined,
     [ATTRIBUTE.truncationBuildId]: place?.mapping.executable?.buildIds.gnu || undefined,
   };
 }

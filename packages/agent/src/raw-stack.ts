@@ -30,6 +30,7 @@ export function rawStacks(
     ...(stack.failingPc > 0 ? { failingPc: BigInt(stack.failingPc) } : {}),
     kernel,
     user,
+    ...(stack.elided > 0 ? { elided: { at: stack.elidedAt, count: stack.elided } } : {}),
   }));
 }
 

@@ -123,6 +123,8 @@ export interface RawStack {
   readonly kernel: readonly RawKernelFrame[];
   /** Leaf first. */
   readonly user: readonly RawFrame[];
+  /** `count` frames were left out before `user[at]`. */
+  readonly elided?: { readonly at: number; readonly count: number };
 }
 
 /** What became of walks that were walked again as a check, and of spilled stacks. */

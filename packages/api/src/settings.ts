@@ -21,7 +21,9 @@ export const MaxFrames = z
   .int()
   .min(16)
   .max(4096)
-  .describe('Frames after which a stack is truncated with reason `frame_limit`.');
+  .describe(
+    'Frames that are kept of a stack. Of a deeper one both ends are kept and the middle is left out; its reason is `frame_limit`.',
+  );
 
 /** A share between 0 and 1 as a decimal string, so that no client rounds it: `"0.01"`. */
 export const Ratio = z

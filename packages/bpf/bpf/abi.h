@@ -172,7 +172,8 @@ enum strategy {
 #define FRAME_ADDRESS ((1ULL << 57) - 1) /* user addresses have at most 57 bits (5-level paging) */
 
 #define MAX_KERNEL_FRAMES 127 /* PERF_MAX_STACK_DEPTH */
-#define MAX_USER_FRAMES 4096
+#define MAX_USER_FRAMES 4096 /* in a record */
+#define MAX_STEPS (4 * MAX_USER_FRAMES) /* of a walk */
 
 #define SAMPLE_IN_KERNEL 1        /* the sample landed in kernel mode */
 #define SAMPLE_KERNEL_CLIPPED 2   /* the kernel stack has more frames than MAX_KERNEL_FRAMES */
@@ -200,7 +201,13 @@ struct sample {
 	__u32 steps;      /* unwind steps taken */
 	__u32 tail_calls; /* used */
 	char comm[16];    /* of the thread */
-	/* then u64[kernel_frames] (leaf first), then u64[user_frames] (leaf first, with FRAME_* bits) */
+	__u32 elided;     /* user frames left out of the middle */
+	__u32 reserved;
+	/*
+	 * Then u64[kernel_frames] (leaf first), then u64[user_frames] (leaf first, with FRAME_* bits). Where frames were left
+	 * out, the last user_frames / 2 are a ring in which the walk went around: the first of them in order is the one at
+	 * elided % (user_frames / 2), and the frames left out lie before it.
+	 */
 };
 
 #define SPILL_EXACT 1  /* pc is the address of an interrupted instruction */
@@ -218,7 +225,7 @@ struct spill {
 	__u32 tgid;
 	__u32 tid;
 	__u32 generation;
-	__u32 frame; /* of the sample's user frames, the index of this one */
+	__u32 frame; /* of the user frames, those left out included, the index of this one */
 	__u32 max_frames; /* of the sample */
 	__u32 length; /* bytes of stack; the record may be longer */
 	__u64 pc;

@@ -29,8 +29,8 @@
 	REASON(2, root_entry, complete, "the frame lies in the entry code of its executable, which has no caller") \
 	REASON(3, recovered, recovered, "the rest of the stack was walked by the agent from a copy of the stack") \
 	REASON(10, tail_call_limit, truncated, "the kernel allows no more chained tail calls; a newer kernel or the loop strategy lifts this") \
-	REASON(11, frame_limit, truncated, "the policy's maxFrames was reached; raise spec.unwinding.maxFrames") \
-	REASON(12, record_full, truncated, "the record holds no more frames") \
+	REASON(11, frame_limit, truncated, "the stack is deeper than the policy's maxFrames: its middle was left out; raise spec.unwinding.maxFrames") \
+	REASON(12, step_limit, truncated, "the stack is deeper than the kernel side walks") \
 	REASON(13, no_mapping, truncated, "the address lies in no executable mapping known for the process") \
 	REASON(14, process_unknown, truncated, "the process was not known yet when the sample fired") \
 	REASON(15, unwind_info_pending, truncated, "the unwind table of the file was still being built") \
@@ -65,7 +65,7 @@
  * copy of the stack (spill.bpf.h).
  */
 #define SPILL_REASONS \
-	(1ULL << REASON_tail_call_limit | 1ULL << REASON_record_full | 1ULL << REASON_no_mapping | \
+	(1ULL << REASON_tail_call_limit | 1ULL << REASON_step_limit | 1ULL << REASON_no_mapping | \
 	 1ULL << REASON_process_unknown | 1ULL << REASON_unwind_info_pending | 1ULL << REASON_no_unwind_info | \
 	 1ULL << REASON_unsupported_rule | 1ULL << REASON_bad_frame | 1ULL << REASON_no_unwind_table | \
 	 1ULL << REASON_internal_error)

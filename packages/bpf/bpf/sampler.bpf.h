@@ -65,16 +65,19 @@ static __always_inline int finish(struct walk *w, int reason)
 		return 0;
 	if (reason < 0 || reason >= REASON_MAX)
 		reason = REASON_internal_error;
-	if (reason <= REASON_root_entry)
+	if (reason <= REASON_root_entry) {
 		s->failing_pc = 0;
-	else if (reason < REASON_ring_full && w->in_exec)
+		if (s->elided)
+			reason = REASON_frame_limit;
+	} else if (reason < REASON_ring_full && w->in_exec) {
 		reason = REASON_exec_in_progress;
+	}
 	s->reason = reason;
 	if (w->policy_flags & POLICY_SPILL && SPILL_REASONS >> reason & 1 && !(s->flags & SAMPLE_SPILLED) &&
 	    spill(w->index, reason))
 		s->flags |= SAMPLE_SPILLED;
 	add(&c->steps, s->steps);
-	add(&c->user_frames, s->user_frames);
+	add(&c->user_frames, s->user_frames + s->elided);
 	add(&c->tail_calls, s->tail_calls);
 	add(&c->window_reads, w->window_reads);
 	add(&c->frame_pointer_steps, w->frame_pointer_steps);
@@ -167,9 +170,12 @@ static __always_inline void reset_walk(struct walk *w, __u8 strategy, __u32 poli
 	s->user_frames = 0;
 	s->steps = 0;
 	s->tail_calls = 0;
+	s->elided = 0;
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
 	w->samples = 1;
-	w->max_frames = policy->max_frames;
+	w->max_frames = policy->max_frames < MAX_USER_FRAMES ? policy->max_frames : MAX_USER_FRAMES;
+	w->ring = w->max_frames - w->max_frames / 2;
+	w->next = 0;
 	w->policy_flags = policy->flags;
 	if (policy->verify && bpf_get_prandom_u32() <= policy->verify)
 		w->policy_flags |= WALK_VERIFY;
@@ -284,8 +290,11 @@ static __always_inline int walk_in_loop(struct walk *w)
 	struct loop loop = { .walk = w, .result = GO_ON };
 
 	start_walk(w);
-	bpf_loop(MAX_USER_FRAMES + 1, loop_step, &loop, 0);
-	return loop.result == GO_ON ? REASON_record_full : loop.result;
+	bpf_loop(MAX_STEPS, loop_step, &loop, 0);
+	if (loop.result != GO_ON)
+		return loop.result;
+	w->sample.failing_pc = w->pc;
+	return REASON_step_limit;
 }
 
 #endif

@@ -161,8 +161,8 @@ __noinline int spill(__u32 cpu, int reason)
 		return 0;
 	}
 	/* A walk that stops between two steps has not put its frame into the record yet. */
-	frame = w->sample.user_frames;
-	if (frame && (w->by_pointer || (reason != REASON_tail_call_limit && reason != REASON_record_full)))
+	frame = w->sample.user_frames + w->sample.elided;
+	if (frame && (w->by_pointer || (reason != REASON_tail_call_limit && reason != REASON_step_limit)))
 		frame--;
 	if (w->by_pointer) {
 		/* Nothing is known where this frame pointer led: go on from the frame before, which is in the record. */

@@ -87,22 +87,29 @@ static __always_inline const struct unwind_rule *find_rule(struct walk *w, __u64
 	return SHARD_AT(shard, at, sizeof(struct unwind_rule));
 }
 
-/* Puts the frame into the record. */
+/*
+ * Puts the frame into the record. Of a stack with more frames than are to be kept, both ends are: the first half stays, the
+ * second is a ring.
+ */
 static __always_inline int push_frame(struct walk *w, __u64 pc)
 {
-	__u32 at = (__u32)w->sample.kernel_frames + w->sample.user_frames;
+	__u32 at = (__u32)w->sample.kernel_frames + w->next;
 	__u64 frame = pc & FRAME_ADDRESS;
 
-	if (w->sample.user_frames >= w->max_frames)
-		return REASON_frame_limit;
 	if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-		return REASON_record_full;
+		return REASON_internal_error;
 	if (w->exact)
 		frame |= FRAME_EXACT;
 	if (w->by_pointer)
 		frame |= FRAME_BY_POINTER;
 	w->frames[at] = frame;
-	w->sample.user_frames++;
+	w->last = w->next;
+	if (++w->next >= w->max_frames)
+		w->next = w->ring;
+	if (w->sample.user_frames < w->max_frames)
+		w->sample.user_frames++;
+	else
+		w->sample.elided++;
 	w->sample.stack_hash = (w->sample.stack_hash ^ frame) * 0x9e3779b97f4a7c15ULL;
 	w->sample.stack_hash ^= w->sample.stack_hash >> 32;
 	return GO_ON;
@@ -220,7 +227,7 @@ __noinline int step_signal(__u32 cpu, __u64 ucontext)
 	if (!w)
 		return REASON_internal_error;
 	/* No call has left the trampoline's address: it is that of the trampoline's first instruction. */
-	at = (__u32)w->sample.kernel_frames + w->sample.user_frames - 1;
+	at = (__u32)w->sample.kernel_frames + w->last;
 	if (at < MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
 		w->frames[at] |= FRAME_EXACT;
 	g = (__u64 *)w->window;

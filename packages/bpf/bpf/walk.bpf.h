@@ -39,7 +39,10 @@ struct walk {
 
 	struct process process; /* count 0: not known */
 	__u32 in_exec;          /* the task is replacing its program */
-	__u32 max_frames;
+	__u32 max_frames;       /* kept */
+	__u32 ring;             /* of user frames, the first that is overwritten when there are more */
+	__u32 next;             /* where the next one goes */
+	__u32 last;             /* where the last one is */
 	__u32 policy_flags;
 	__u32 window_reads;
 	__u32 frame_pointer_steps;

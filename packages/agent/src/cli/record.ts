@@ -54,7 +54,7 @@ export const recordCommand: Command = {
     {
       name: 'max-frames',
       value: 'N',
-      help: `Cut stacks after so many user frames, 16 to ${MAX_USER_FRAMES}. Default: ${DEFAULT_MAX_FRAMES}.`,
+      help: `Keep so many user frames of a stack, of a deeper one both ends, 16 to ${MAX_USER_FRAMES}. Default: ${DEFAULT_MAX_FRAMES}.`,
     },
     {
       name: 'format',

@@ -29,6 +29,8 @@ export const ATTRIBUTE = {
   /** Build id and path of the file that the address lies in. */
   truncationBuildId: 'plumbline.stack.truncation.build_id',
   truncationFile: 'plumbline.stack.truncation.file',
+  /** How many frames were left out between the two ends of a stack that is deeper than maxFrames. */
+  elidedFrames: 'plumbline.stack.elided_frames',
   /** tail_call, loop or deferred. */
   unwindStrategy: 'plumbline.unwind.strategy',
   // mapping

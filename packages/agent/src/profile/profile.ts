@@ -108,6 +108,11 @@ export class Profile {
     return this.internSyntheticFrame(truncatedRootName(reason));
   }
 
+  /** The frame that stands for those left out of the middle of a stack. */
+  internElidedFrames(): FrameHandle {
+    return this.internSyntheticFrame(ELIDED_FRAMES);
+  }
+
   /** Counts a sample; see SampleTable.add. */
   addSample(
     resource: AttributeSetHandle,
@@ -131,6 +136,17 @@ export class Profile {
   get outcomes(): OutcomeCount[] {
     return [...this.#outcomes.values()].map((entry) => ({ ...entry })).sort((a, b) => b.count - a.count);
   }
+}
+
+/**
+ * Name of the synthetic frame between the two ends of a stack whose middle was left out. Without their number, which is an
+ * attribute of the sample: stacks of a recursion that differ in nothing else lie on each other.
+ */
+export const ELIDED_FRAMES = '[elided: frame_limit]';
+
+/** Whether a truncated stack hangs from its root all the same: only its middle was left out. */
+export function hangsFromRoot(reason: string): boolean {
+  return reason === 'frame_limit';
 }
 
 /** Name of the synthetic root frame of a truncated stack. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { reasons } from '@plumbline/bpf';
+import { limits, reasons } from '@plumbline/bpf';
 import { ManualClock } from '../clock.ts';
 import { silentLogger } from '../log.ts';
 import { Executable } from '../processes/executable.ts';
@@ -37,6 +37,8 @@ function stackOf(reason: string, user: readonly number[]): Stack {
     kernel: BigUint64Array.of(0xffff_0000_0000_0001n),
     user: Float64Array.from(user),
     userFlags: Uint8Array.from(user, (_, i) => (i === 0 ? 1 : 0)),
+    elided: 0,
+    elidedAt: 0,
   };
 }
 
@@ -151,14 +153,35 @@ describe('Recovery', () => {
     assert.notEqual(keys[0], keys[2]);
   });
 
-  it('asks for no more frames than the policy allows, and names files once', () => {
+  it('asks for the whole way, and names files once', () => {
     assert.ok(image);
     image.mappings = [mapping(0x1000, file), mapping(0x2000), mapping(0x3000), mapping(0x5000, file)];
     take('no_mapping', [1, 2, 3], { frame: 2, maxFrames: 10 });
     const [{ maxFrames, mappings, files }] = walker.requests;
-    assert.equal(maxFrames, 8);
+    assert.equal(maxFrames, limits.MAX_USER_FRAMES);
     assert.deepEqual([...mappings], [0x1000, 0x2000, 0, 3, 0x2000, 0x4000, 0, NO_FILE, 0x5000, 0x6000, 0, 3]);
     assert.deepEqual(files, [{ id: 3, fd: 11 }]);
+  });
+
+  it('keeps both ends of a stack with more frames than the policy allows', async () => {
+    take('tail_call_limit', [1, 2, 3, 4], { frame: 4, maxFrames: 5 });
+    await walker.answer('root_entry', [5, 6, 7]);
+    const [{ stack }] = settled;
+    assert.deepEqual([[...stack.user], stack.elided, stack.elidedAt], [[1, 2, 3, 6, 7], 2, 3]);
+    assert.equal(reasonNames[stack.reason], 'frame_limit');
+    assert.deepEqual([recovery.recovered, failures()], [0, { frame_limit: 1 }]);
+  });
+
+  it('goes on where the kernel side had left out frames already', async () => {
+    // Of 1 to 7, 3 and 4 were left out; the walk stopped at the last.
+    const cut = { ...stackOf('bad_frame', [1, 2, 3, 6, 7]), elided: 2, elidedAt: 3 };
+    recovery.addSpill(spillOf({ frame: 6, maxFrames: 5 }));
+    assert.ok(recovery.addSample(headOf(cut), cut));
+    recovery.pump();
+    await walker.answer('root_entry', [7, 8]);
+    const [{ stack }] = settled;
+    assert.deepEqual([[...stack.user], stack.elided, stack.elidedAt], [[1, 2, 3, 7, 8], 3, 3]);
+    assert.equal(reasonNames[stack.reason], 'frame_limit');
   });
 
   it('leaves a sample what it was where the walk cannot be finished', async () => {

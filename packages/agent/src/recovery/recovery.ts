@@ -57,6 +57,7 @@ const MAX_RULES = 256;
 const MAX_UNPAIRED = 256;
 const MAX_LOGGED_MISMATCHES = 20;
 const RECOVERED = reasonNames.indexOf('recovered');
+const FRAME_LIMIT = reasonNames.indexOf('frame_limit');
 
 interface Held {
   readonly spill: Spill;
@@ -198,7 +199,7 @@ export class Recovery {
     const executables = mappings.flatMap(({ executable }) => executable ?? []);
     for (const executable of executables) this.#options.retain(executable);
     const { pc, exact, code, registers, stackStart } = spill;
-    const maxFrames = Math.max(0, spill.maxFrames - spill.frame);
+    const maxFrames = limits.MAX_USER_FRAMES; // the whole way: of a deeper stack both ends are kept
     void this.#walker
       .walk({ pc, exact, code, registers, stackStart, stack, maxFrames, rules, ...this.#space(mappings) })
       .then((reply) => {
@@ -249,8 +250,10 @@ export class Recovery {
       const { addresses, flags, end } = reply;
       if (verdict === 'mismatch') this.#mismatch({ stack, addresses, flags, end, at }, image);
     } else {
-      this.recovered++;
-      this.#options.onSettled(head, joinStack(stack, spill.frame, reply));
+      const joined = joinStack(stack, spill, reply);
+      if (joined.reason === RECOVERED) this.recovered++;
+      else this.#countFailure('frame_limit');
+      this.#options.onSettled(head, joined);
     }
     this.#wake();
   }
@@ -317,15 +320,28 @@ export class Recovery {
   }
 }
 
-/** The frames of the sample before `frame`, then those that were walked here. */
-function joinStack(stack: Stack, frame: number, { addresses, flags }: WalkReply): Stack {
-  const inner = Math.min(frame, stack.user.length);
-  const user = new Float64Array(inner + addresses.length);
-  user.set(stack.user.subarray(0, inner));
-  user.set(addresses, inner);
-  const userFlags = new Uint8Array(user.length);
-  userFlags.set(stack.userFlags.subarray(0, inner));
-  userFlags.set(flags, inner);
-  const joined = { ...stack, reason: RECOVERED, failingPc: 0, user, userFlags };
+/**
+ * The frames of the sample before that of the spill, then those that were walked here; where these are too many, as the
+ * kernel side would keep them: both ends.
+ */
+function joinStack(stack: Stack, { frame, maxFrames }: Spill, { addresses, flags }: WalkReply): Stack {
+  const inner = Math.min(Math.max(0, frame - stack.elided), stack.user.length);
+  const count = inner + addresses.length;
+  const removed = Math.max(0, count - maxFrames);
+  // Where frames were left out before, it was done at the same place.
+  const elidedAt = stack.elided > 0 ? stack.elidedAt : removed > 0 ? maxFrames - Math.floor(maxFrames / 2) : 0;
+  const join = <T extends Float64Array | Uint8Array>(joined: T, before: T, after: T): T => {
+    joined.set(before.subarray(0, inner));
+    joined.set(after, inner);
+    joined.copyWithin(elidedAt, elidedAt + removed);
+    return joined.subarray(0, count - removed) as T;
+  };
+  const elided = stack.elided + removed;
+  const joined = {
+    ...{ ...stack, failingPc: 0, elided, elidedAt },
+    reason: elided > 0 ? FRAME_LIMIT : RECOVERED,
+    user: join(new Float64Array(count), stack.user, addresses),
+    userFlags: join(new Uint8Array(count), stack.userFlags, flags),
+  };
   return { ...joined, key: stackKey(joined) };
 }

@@ -38,7 +38,7 @@ export class Aggregator {
   }
 
   count(head: Pick<SampleHead, 'tid' | 'comm'>, stack: Stack): void {
-    if (stack.user.length > this.deepest) this.deepest = stack.user.length;
+    this.deepest = Math.max(this.deepest, stack.user.length + stack.elided);
     this.samples++;
     let entry = this.#counts.get(stack.key);
     if (!entry) {

@@ -45,6 +45,9 @@ export interface Stack {
   /** User addresses, leaf first, and for each EXACT, BY_POINTER. */
   readonly user: Float64Array;
   readonly userFlags: Uint8Array;
+  /** User frames that were left out between `user[elidedAt - 1]` and `user[elidedAt]`; 0: none. */
+  readonly elided: number;
+  readonly elidedAt: number;
 }
 
 /** What each sample says for itself, whether its stack came with it or before. */
@@ -122,7 +125,12 @@ function decodeStack(view: DataView, offset: number, length: number, key: number
   const userFlags = new Uint8Array(userFrames);
   let at = offset + structs.sample.size;
   for (let i = 0; i < kernelFrames; i++, at += 8) kernel[i] = view.getBigUint64(at, true);
-  for (let i = 0; i < userFrames; i++, at += 8) {
+  // Where frames were left out, the second half is a ring (abi.h).
+  const elided = view.getUint32(offset + SAMPLE.elided, true);
+  const ring = elided > 0 ? userFrames >>> 1 : 0;
+  const elidedAt = elided > 0 ? userFrames - ring : 0;
+  for (let n = 0; n < userFrames; n++, at += 8) {
+    const i = ring > 0 && n >= elidedAt ? elidedAt + ((n - elidedAt + ring - (elided % ring)) % ring) : n;
     const high = view.getUint32(at + 4, true);
     user[i] = (high & 0x01ff_ffff) * 2 ** 32 + view.getUint32(at, true);
     userFlags[i] = (high >>> 31 ? EXACT : 0) | ((high >>> 30) & 1 ? BY_POINTER : 0);
@@ -143,6 +151,8 @@ function decodeStack(view: DataView, offset: number, length: number, key: number
     kernel,
     user,
     userFlags,
+    elided,
+    elidedAt,
   };
 }
 

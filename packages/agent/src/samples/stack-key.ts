@@ -12,6 +12,7 @@ export function stackKey(stack: Omit<Stack, 'key'>): number {
     b ^= (b >>> 13) + low;
   };
   mix(stack.reason, stack.policy);
+  mix(stack.elided, stack.elidedAt);
   for (const address of stack.kernel) mix(Number(address & 0xffffffffn), Number(address >> 32n));
   for (let i = 0; i < stack.user.length; i++)
     mix(stack.user[i] >>> 0, stack.user[i] / 2 ** 32 + stack.userFlags[i] * 2 ** 26);

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Profile } from '../../profile/profile.ts';
+import { ATTRIBUTE } from '../../profile/attribute-names.ts';
+import { NO_MAPPING } from '../../profile/mapping-table.ts';
+import { ELIDED_FRAMES, Profile } from '../../profile/profile.ts';
 import { encodeFolded, foldedName } from '../folded.ts';
 import { encodeHtml } from '../html.ts';
 import { arbitraryModel, buildProfile } from '../sample-model.ts';
@@ -144,4 +146,19 @@ test('names cannot break out of the page', () => {
   assert.ok(!page.includes('<img>'));
   const json = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
   assert.equal(JSON.parse(json).frames.label[0], name);
+});
+
+test('a stack of which the middle was left out hangs from its root and is as deep as it was', () => {
+  const profile = new Profile({ startUnixNano: 0n });
+  const [leaf, main] = ['leaf', 'main'].map((name) => profile.internFrame('native', NO_MAPPING, 0, [{ name }]));
+  const stack = profile.stacks.internLeafFirst([leaf, profile.internElidedFrames(), main]);
+  const resource = profile.attributes.internSet({ [ATTRIBUTE.processPid]: 1 });
+  profile.addSample(resource, stack, {
+    [ATTRIBUTE.stackOutcome]: 'truncated',
+    [ATTRIBUTE.truncationReason]: 'frame_limit',
+    [ATTRIBUTE.elidedFrames]: 900,
+  });
+  const data = buildFlameData([profile]);
+  assert.deepEqual([...foldedOf(layOut(data, data.processes).root).keys()], [`main;${ELIDED_FRAMES};leaf`]);
+  assert.deepEqual([data.processes[0].truncated, data.processes[0].deepest], [1, 902]);
 });

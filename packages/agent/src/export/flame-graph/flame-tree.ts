@@ -3,7 +3,7 @@ import { ATTRIBUTE } from '../../profile/attribute-names.ts';
 import type { AttributeSetHandle } from '../../profile/attribute-table.ts';
 import { frameLabel } from '../../profile/frame-label.ts';
 import { type FrameHandle, NO_FRAME } from '../../profile/frame-table.ts';
-import { type Profile, truncatedRootName } from '../../profile/profile.ts';
+import { hangsFromRoot, type Profile, truncatedRootName } from '../../profile/profile.ts';
 import type { SampleHandle } from '../../profile/sample-table.ts';
 import { EMPTY_STACK } from '../../profile/stack-table.ts';
 import { type FlameData, type FlameOutcome, type FlameProcess, TRUNCATED_KIND } from './flame-data.ts';
@@ -101,9 +101,11 @@ function addSamples(profile: Profile, columns: FrameColumns, processes: Map<stri
     }
     const facts = attributes.entries(samples.attributes(sample));
     const isTruncated = facts.get(ATTRIBUTE.stackOutcome) === 'truncated' || isTruncatedRoot(profile, outermost);
-    const depth = stacks.depth(samples.stack(sample)) - (isTruncatedRoot(profile, outermost) ? 1 : 0);
-    if (isTruncated && !isTruncatedRoot(profile, outermost)) {
-      const reason = String(facts.get(ATTRIBUTE.truncationReason) ?? 'unknown');
+    const elided = Number(facts.get(ATTRIBUTE.elidedFrames) ?? 0);
+    const synthetic = (isTruncatedRoot(profile, outermost) ? 1 : 0) + (elided > 0 ? 1 : 0);
+    const depth = stacks.depth(samples.stack(sample)) - synthetic + elided;
+    const reason = String(facts.get(ATTRIBUTE.truncationReason) ?? 'unknown');
+    if (isTruncated && !isTruncatedRoot(profile, outermost) && !hangsFromRoot(reason)) {
       path.push(columns.intern(truncatedRootName(reason), TRUNCATED_KIND, '', '', false));
     }
     const process = processOf(profile, samples.resource(sample), processes);
