@@ -31,7 +31,8 @@ const folders: Record<string, readonly string[]> = {
   baseline: ['samples'],
   metrics: [],
   workloads: ['metadata', 'processes', 'profile'],
-  http: ['profile', 'export', 'metrics', 'config'],
+  explain: ['profile'],
+  http: ['profile', 'export', 'explain', 'metrics', 'config'],
   kubernetes: ['config', 'http', 'metadata', 'processes', 'samples', 'workloads'],
 };
 /** Folders whose code takes no clock, file or socket. */

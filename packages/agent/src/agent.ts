@@ -15,12 +15,13 @@ import { BaselineKeeper } from './baseline/baseline-keeper.ts';
 import { systemClock } from './clock.ts';
 import type { EffectiveConfig } from './config/source.ts';
 import { AgentError } from './errors.ts';
+import type { ExplainContext } from './explain/explanation.ts';
 import { Destinations } from './exports.ts';
 import { Health } from './http/health.ts';
 import { RecentProfiles } from './http/recent-profiles.ts';
 import type { HttpServer } from './http/server.ts';
 import { type IntervalHealth, IntervalHealthMeter } from './interval-health.ts';
-import { probeKernelLimits } from './kernel-limits.ts';
+import { kernelLimitsHere, probeKernelLimits } from './kernel-limits.ts';
 import type { Logger } from './log.ts';
 import { AgentMetrics } from './metrics/registry.ts';
 import type { Attributes } from './profile/attribute-table.ts';
@@ -42,6 +43,9 @@ const SETTLING_MS = 60_000;
 const SHUTDOWN_MS = 10_000;
 /** The first report with a new configuration comes this soon: people wait for it. */
 const FIRST_REPORT_MS = 2_000;
+
+/** Reason → what it means to a person. */
+const SENTENCES = new Map(reasons.map(({ name, sentence }) => [name, sentence]));
 
 /** What became of an interval, for those who report it (status in Kubernetes). */
 export interface IntervalReport {
@@ -200,12 +204,14 @@ class Agent {
       metrics: this.#metrics,
       health: this.#health,
       recent: this.#recent,
-      sentences: new Map(reasons.map(({ name, sentence }) => [name, sentence])),
+      sentences: SENTENCES,
       facts: () => [
         { name: 'kernel', value: release() },
         { name: 'strategy', value: this.#profiler?.session.strategy.name ?? 'none yet' },
         { name: 'frequency', value: `${this.#budget?.frequencyHz ?? 0} Hz` },
       ],
+      explain: () => this.#explainContext(),
+      usual: (policy, workload) => this.#baselines.of(policy, workload),
       refreshSeconds: 10,
       version,
       log: log.child({ component: 'http' }),
@@ -213,6 +219,20 @@ class Agent {
     log.info('serving metrics, health and the page of the last minutes', {
       address: `http://${this.#server.address}/`,
     });
+  }
+
+  #explainContext(): ExplainContext {
+    return {
+      kernel: release(),
+      strategy: this.#profiler?.session.strategy.name ?? 'none yet',
+      kernelLimits: kernelLimitsHere(),
+      policies: (this.#config?.spec.rules ?? []).map(({ policy, unwinding }) => ({
+        name: policy.name,
+        maxFrames: unwinding.maxFrames,
+        spill: unwinding.spill,
+      })),
+      sentences: SENTENCES,
+    };
   }
 
   async #apply(config: EffectiveConfig): Promise<void> {
@@ -390,13 +410,14 @@ class Agent {
     this.#beginInterval();
     const destinations = this.#destinations.all;
     const resource = { ...config.spec.resourceAttributes, ...this.#extensions.resource };
+    const policies = config.spec.rules.map(({ policy }) => policy.name);
     const build = async (chosen: readonly StackCount[], markTruncated: boolean) => {
       const profile = new Profile({
         startUnixNano: start,
         periodNano: Math.round(1e9 / (this.#budget?.frequencyHz ?? config.spec.sampling.frequencyHz)),
       });
       profile.durationNano = BigInt(Math.round(elapsedMs * 1e6));
-      await profiler.pipeline.build(chosen, profile, { markTruncated, resource });
+      await profiler.pipeline.build(chosen, profile, { markTruncated, resource, policies });
       return profile;
     };
     const begun = performance.now();
@@ -416,14 +437,10 @@ class Agent {
       if (profile.samples.count > 0) void exporter.export(profile);
     }
     this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
-    this.#baselines.observe(
-      counts,
-      config.spec.rules.map(({ policy }) => policy.name),
-      ({ stack }) => {
-        const image = profiler.processes.image(stack.tgid, stack.generation);
-        return image ? this.#workloads.name(image) : 'unknown';
-      },
-    );
+    this.#baselines.observe(counts, policies, ({ stack }) => {
+      const image = profiler.processes.image(stack.tgid, stack.generation);
+      return image ? this.#workloads.name(image) : 'unknown';
+    });
     this.#extensions.onInterval?.({
       spec: config.spec,
       strategy: profiler.session.strategy.name,

@@ -53,6 +53,8 @@ export interface BuildOptions {
   readonly markTruncated: boolean;
   /** Added to the attributes of every process. */
   readonly resource?: Attributes;
+  /** Names of policies by number, from 1; absent: samples do not say which policy selected them. */
+  readonly policies?: readonly string[];
 }
 
 /** Distinct stacks after which a new epoch begins, which bounds the memory that they take. */
@@ -170,6 +172,7 @@ export class Pipeline {
           [ATTRIBUTE.threadName]: comm,
           [ATTRIBUTE.stackOutcome]: outcome,
           [ATTRIBUTE.unwindStrategy]: STRATEGY_NAMES[stack.strategy],
+          [ATTRIBUTE.policyName]: options.policies?.[stack.policy - 1],
           ...(outcome === 'truncated' ? evidence(stack, reason, image) : {}),
         },
         count,
@@ -191,13 +194,19 @@ export class Pipeline {
 /** Where and why a walk stopped, for the one who has to find the file without unwind information. */
 function evidence(stack: Stack, reason: string, image: ProcessImage | undefined): Attributes {
   const place = stack.failingPc > 0 ? image?.locate(stack.failingPc) : undefined;
+  const buildIds = place?.mapping.executable?.buildIds;
   return {
     [ATTRIBUTE.truncationReason]: reason,
     [ATTRIBUTE.truncationAddress]: stack.failingPc > 0 ? `0x${stack.failingPc.toString(16)}` : undefined,
     [ATTRIBUTE.truncationFile]: place?.mapping.path || undefined,
     [ATTRIBUTE.elidedFrames]: stack.elided || undefined,
-    [ATTRIBUTE.truncationBuildId]: place?.mapping.executable?.buildIds.gnu || undefined,
+    [ATTRIBUTE.truncationPage]: place?.fileAddress === undefined ? undefined : pageOf(place.fileAddress),
+    [ATTRIBUTE.truncationBuildId]: buildIds?.gnu || buildIds?.go || undefined,
   };
+}
+
+function pageOf(fileAddress: number): string {
+  return `0x${(fileAddress - (fileAddress % 4096)).toString(16)}`;
 }
 
 /** The frames of one profile, each made once. */

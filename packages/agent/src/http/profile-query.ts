@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What `/api/profile` and `/api/flame` may be asked for. Query parameters are text from anywhere. */
+/** What `/api/profile`, `/api/flame`, `/api/workloads` and `/api/explain` may be asked for. Query parameters are text from anywhere. */
 import { AgentError } from '../errors.ts';
 import { nearest } from '../nearest-word.ts';
 import { ATTRIBUTE } from '../profile/attribute-names.ts';
+import { workloadNameOf } from '../profile/workload-name.ts';
 import type { Selection } from './recent-profiles.ts';
 
 export const PROFILE_FORMATS = ['folded', 'pprof', 'json'] as const;
@@ -10,9 +11,11 @@ export type ProfileFormat = (typeof PROFILE_FORMATS)[number];
 
 export interface ProfileQuery extends Selection {
   readonly format: ProfileFormat;
+  readonly workload?: string;
+  readonly pid?: string;
 }
 
-const PARAMETERS = ['since', 'format', 'pid', 'container'];
+const PARAMETERS = ['since', 'format', 'pid', 'container', 'workload'];
 const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** @throws AgentError of code `usage` */
@@ -32,12 +35,16 @@ export function readProfileQuery(query: Readonly<Record<string, unknown>>, windo
   const pid = text('pid');
   if (pid !== undefined && !/^[1-9][0-9]{0,9}$/.test(pid)) throw bad('pid must be a number');
   const container = text('container');
+  const workload = text('workload');
   return {
     format,
+    ...(workload !== undefined && { workload }),
+    ...(pid !== undefined && { pid }),
     sinceMs: Math.min(windowMs, sinceOf(text('since')) ?? windowMs),
     select: (resource) =>
       (pid === undefined || String(resource.get(ATTRIBUTE.processPid)) === pid) &&
-      (container === undefined || (container !== '' && namesOf(resource).some((name) => name.startsWith(container)))),
+      (container === undefined || (container !== '' && namesOf(resource).some((name) => name.startsWith(container)))) &&
+      (workload === undefined || workloadNameOf(resource) === workload),
   };
 }
 

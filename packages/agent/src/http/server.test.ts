@@ -208,3 +208,37 @@ test('an address that cannot be used is an error that says so', async (t) => {
     message: /no interface has this address/,
   });
 });
+
+test('why stacks are cut, of a workload, as an object and as text', async (t) => {
+  const { get, recent } = await scene(t);
+  const profile = new Profile({ startUnixNano: BigInt(Date.now()) * 1_000_000n });
+  for (const [name, count] of [
+    ['api', 30],
+    ['db', 50],
+  ] as const) {
+    const resource = { [ATTRIBUTE.namespaceName]: 'shop', [ATTRIBUTE.serviceName]: name, [ATTRIBUTE.processPid]: 1 };
+    const attributes = {
+      [ATTRIBUTE.stackOutcome]: 'truncated',
+      [ATTRIBUTE.truncationReason]: 'no_unwind_info',
+      [ATTRIBUTE.truncationFile]: `/opt/${name}`,
+    };
+    const stack = profile.stacks.internLeafFirst([profile.internTruncatedRoot('no_unwind_info')]);
+    profile.addSample(profile.attributes.internSet(resource), stack, attributes, count);
+  }
+  recent.add(profile);
+  type Body = { truncated: number; text: string; summary: string; causes: { files: { path: string }[] }[] };
+  const one = await read<Body>(await get('/api/explain?workload=shop/api'));
+  assert.equal(one.truncated, 30);
+  assert.equal(one.causes[0].files[0].path, '/opt/api');
+  assert.match(one.text, /^shop\/api: 30 of 30 user stacks are cut \(100\.0 %\)/);
+  assert.match(one.summary, /mostly for no_unwind_info in \/opt\/api/);
+  assert.equal((await read<Body>(await get('/api/explain'))).truncated, 80);
+  const { workloads } = await read<{ workloads: { workload: string }[] }>(await get('/api/workloads?since=5m'));
+  assert.deepEqual(
+    workloads.map(({ workload }) => workload),
+    ['shop/db', 'shop/api'],
+  );
+  const flame = await read<FlameData>(await get('/api/flame?workload=shop/db'));
+  assert.deepEqual([flame.title, flame.processes.length, flame.processes[0].total], ['Plumbline: shop/db', 1, 50]);
+  assert.equal((await get('/api/explain?workloda=x')).status, 400);
+});

@@ -12,11 +12,12 @@ import { encodeFolded } from '../export/folded.ts';
 import { encodeOtlpJson } from '../export/otlp-json.ts';
 import { encodePprof } from '../export/pprof.ts';
 import type { Logger } from '../log.ts';
+import { addCompleteness, type CompletenessOptions } from './completeness.ts';
 import type { Health } from './health.ts';
-import { readProfileQuery } from './profile-query.ts';
+import { type ProfileQuery, readProfileQuery } from './profile-query.ts';
 import type { RecentProfiles } from './recent-profiles.ts';
 
-export interface HttpServerOptions {
+export interface HttpServerOptions extends Pick<CompletenessOptions, 'explain' | 'usual'> {
   readonly listen: ListenAddress;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
   readonly health: Health;
@@ -54,12 +55,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
   app.setErrorHandler((error, request, reply) => replyWithError(error, request, reply, options.log));
   app.setNotFoundHandler((_request, reply) => {
-    reply
-      .code(404)
-      .send({ error: { code: 'not_found', message: 'there is /, /api/profile, /metrics, /healthz and /readyz' } });
+    reply.code(404).send({
+      error: {
+        code: 'not_found',
+        message: 'there is /, /api/profile, /api/flame, /api/workloads, /api/explain, /metrics, /healthz and /readyz',
+      },
+    });
   });
   addHealth(app, options);
   addProfiles(app, options);
+  addCompleteness(app, options);
   app.get('/metrics', async (_request, reply) => {
     reply.type(options.metrics.contentType);
     return options.metrics.text();
@@ -114,26 +119,28 @@ function addProfiles(app: FastifyInstance, options: HttpServerOptions): void {
     });
   });
 
-  const flameData = () => {
+  const flameData = (query: Pick<ProfileQuery, 'sinceMs' | 'select' | 'workload'>) => {
     const left = recent.leftOut;
     const facts = [
-      { name: 'window', value: `last ${windowText(recent.windowMs)}` },
+      { name: 'window', value: `last ${windowText(query.sinceMs)}` },
       ...options.facts(),
       ...(left > 0 ? [{ name: 'not shown for want of memory', value: `${left} samples` }] : []),
     ];
-    const profile = recent.since({ sinceMs: recent.windowMs });
-    return buildFlameData([profile], { title: 'Plumbline', facts, sentences: options.sentences, maxNodes: 100_000 });
+    const profile = recent.since(query);
+    const title = query.workload === undefined ? 'Plumbline' : `Plumbline: ${query.workload}`;
+    return buildFlameData([profile], { title, facts, sentences: options.sentences, maxNodes: 100_000 });
   };
-  app.get('/api/flame', async (request, reply) => {
+  app.get<{ Querystring: Record<string, unknown> }>('/api/flame', async (request, reply) => {
+    const query = readProfileQuery(request.query, recent.windowMs);
     reply.type(CONTENT_TYPES.json);
-    return oneAtATime(async () => compressed(request, reply, JSON.stringify(flameData())));
+    return oneAtATime(async () => compressed(request, reply, JSON.stringify(flameData(query))));
   });
   app.get('/', async (request, reply) => {
     reply.type('text/html; charset=utf-8');
     reply.header('content-security-policy', `${PAGE_SECURITY_POLICY}; frame-ancestors 'none'`);
     return oneAtATime(async () => {
       const page = { refreshUrl: '/api/flame', refreshSeconds: options.refreshSeconds };
-      return compressed(request, reply, renderPage(flameData(), page));
+      return compressed(request, reply, renderPage(flameData({ sinceMs: recent.windowMs }), page));
     });
   });
 }

@@ -31,6 +31,10 @@ export const ATTRIBUTE = {
   truncationFile: 'plumbline.stack.truncation.file',
   /** How many frames were left out between the two ends of a stack that is deeper than maxFrames. */
   elidedFrames: 'plumbline.stack.elided_frames',
+  /** Virtual address in that file of the 4 KiB page, hexadecimal. */
+  truncationPage: 'plumbline.stack.truncation.page',
+  /** The policy that selected the process. */
+  policyName: 'plumbline.policy.name',
   /** tail_call, loop or deferred. */
   unwindStrategy: 'plumbline.unwind.strategy',
   // mapping
