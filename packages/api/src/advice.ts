@@ -25,7 +25,7 @@ export const ADVICE: Readonly<Record<string, Advice>> = {
     concern: 'policy',
     todo: 'raise spec.unwinding.maxFrames of the policy (at most 4096)',
   },
-  record_full: { concern: 'policy', todo: 'set spec.unwinding.spill to Auto, so that the agent walks the rest' },
+  step_limit: { concern: 'policy', todo: 'set spec.unwinding.spill to Auto, so that the agent walks the rest' },
   no_mapping: {
     concern: 'process',
     todo: 'look at what the process maps and unmaps: code that it runs was unmapped, or is hidden from the agent',
