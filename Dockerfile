@@ -40,4 +40,7 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /plumbline/packages/bpf/build/addon.node /plumbline/packages/bpf/build/*.bpf.o /opt/plumbline/build/
 COPY --from=build /plumbline/dist/agent /opt/plumbline
 EXPOSE 7117
-ENTRYPOINT ["/usr/local/bin/node", "/opt/plumbline/plumbline.mjs"]
+# As in bin/plumbline: glibc gives memory back.
+ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=262144
+# A small young generation keeps the agent's memory flat; bursts of garbage are rare and short.
+ENTRYPOINT ["/usr/local/bin/node", "--max-semi-space-size=4", "/opt/plumbline/plumbline.mjs"]

@@ -35,11 +35,11 @@ export async function startBundledAgent(frequency: number, endpoint: string): Pr
       '',
     ].join('\n'),
   );
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--max-semi-space-size=4', join(folder, 'plumbline.mjs'), 'agent', '--config', config],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
+  cpSync(join(root, 'bin/plumbline'), join(folder, 'plumbline')); // starts the bundle beside it
+  const child: ChildProcess = spawn(join(folder, 'plumbline'), ['agent', '--config', config], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, PLUMBLINE_NODE: process.execPath },
+  });
   let log = '';
   child.stderr?.on('data', (data) => {
     log += data;

@@ -5,7 +5,7 @@
  *
  *   node scripts/bundle.ts [FOLDER]     default: dist
  */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { build } from 'esbuild';
 
 /** Packages in CommonJS call require(), which an ES module has not of itself. */
@@ -14,6 +14,7 @@ const banner = {
 };
 
 async function bundle(outdir: string, entryPoints: Record<string, string>): Promise<void> {
+  rmSync(outdir, { recursive: true, force: true }); // chunks of earlier bundles have other names
   mkdirSync(outdir, { recursive: true });
   await build({
     entryPoints,

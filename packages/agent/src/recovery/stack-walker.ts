@@ -4,14 +4,19 @@ import type { WalkReply, WalkRequest } from './walk-request.ts';
 
 type Request = Omit<WalkRequest, 'id'>;
 
-/** Runs the recovery worker: one thread, started with the first stack. */
+/** A thread that has nothing to do is ended after so long: it costs some 20 MiB, and 30 ms to start. */
+const IDLE_MS = 5_000;
+
+/** Runs the recovery worker: one thread, started when there is a stack to walk. */
 export class StackWalker {
   #worker: Worker | undefined;
+  #idle: NodeJS.Timeout | undefined;
   #lastId = 0;
   readonly #waiting = new Map<number, (reply: WalkReply | undefined) => void>();
 
   /** Takes the stack's memory away from the caller. Undefined: the thread ended before it could answer. Never rejects. */
   walk(request: Request): Promise<WalkReply | undefined> {
+    clearTimeout(this.#idle);
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = ++this.#lastId;
@@ -22,6 +27,7 @@ export class StackWalker {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#idle);
     const worker = this.#worker;
     this.#worker = undefined;
     await worker?.terminate();
@@ -39,6 +45,7 @@ export class StackWalker {
       const resolve = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
       resolve?.(reply);
+      if (this.#waiting.size === 0) this.#idle = setTimeout(() => void this.close(), IDLE_MS).unref();
     });
     // A file that exhausts the thread's memory ends the thread, not the agent.
     worker.on('error', () => this.#ended(worker));
