@@ -17,6 +17,7 @@ const generators = [
   'packages/api/scripts/generate.ts',
   'packages/agent/scripts/bundle-flame-graph.ts',
   'packages/agent/scripts/generate-docs.ts',
+  'deploy/monitoring/generate.ts',
   'scripts/generate-kernel-support.ts',
 ].filter((script) => existsSync(script));
 

@@ -29,7 +29,7 @@ const suites: readonly Suite[] = [
   {
     name: 'unit',
     about: 'everything that needs neither root nor a kernel',
-    files: globSync('packages/*/src/**/*.test.ts'),
+    files: [...globSync('packages/*/src/**/*.test.ts'), ...globSync('deploy/**/*.test.ts')],
     concurrency: 2,
     minutes: 5,
   },
@@ -68,6 +68,14 @@ const suites: readonly Suite[] = [
     ],
     concurrency: 1,
     minutes: 10,
+  },
+  {
+    name: 'alerts',
+    about: 'rules and dashboards against a real Prometheus that scrapes a real agent',
+    files: globSync('e2e/alerts/**/*.test.ts'),
+    needs: [[node, 'e2e/cluster/tools.ts', 'prometheus', 'promtool']],
+    concurrency: 1,
+    minutes: 8,
   },
   {
     name: 'cluster',

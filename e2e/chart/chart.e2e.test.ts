@@ -9,6 +9,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { type RuleFile, ruleFile } from '../../deploy/monitoring/rules.ts';
 import { ControlPlane } from '../cluster/control-plane.ts';
 import { CHART, helm } from '../cluster/helm.ts';
 
@@ -60,6 +62,30 @@ describe('chart', { timeout: 600_000 }, () => {
     );
   });
 
+  it('has the rules of the rule file, but for what the values say', async () => {
+    const ruleOf = async (set: string, ...args: string[]): Promise<RuleFile> => {
+      const documents = parseAllDocuments(await template(set, ...args)).map((document) => document.toJS());
+      return documents.find((object) => object?.kind === 'PrometheusRule')?.spec;
+    };
+    const plain = await ruleOf('default', '--set', 'monitoring.enabled=true');
+    assert.deepEqual(plain, ruleFile());
+    assert.equal(await ruleOf('monitoring', '--set', 'monitoring.rules.enabled=false'), undefined);
+    const changed = await ruleOf('monitoring');
+    const alerts = changed.groups.flatMap(({ rules }) => rules.filter((rule) => 'alert' in rule));
+    const all = plain.groups.flatMap(({ rules }) => rules.filter((rule) => 'alert' in rule));
+    assert.deepEqual(
+      alerts.map(({ alert }) => alert),
+      all.map(({ alert }) => alert).filter((name) => name !== 'PlumblineThrottled'),
+    );
+    for (const { alert, labels, annotations } of alerts) {
+      assert.equal((labels as Record<string, string>).team, 'observability');
+      assert.equal(annotations.runbook_url, `https://wiki.example/plumbline/${alert}.md`);
+    }
+    assert.ok(
+      alerts.some(({ annotations }) => annotations.reason_url?.endsWith('plumbline/reasons.md#{{ $labels.reason }}')),
+    );
+  });
+
   it('gives the agent the listed capabilities and no privilege', async () => {
     const rendered = await withoutCrds('default');
     assert.doesNotMatch(rendered, /privileged: true|hostNetwork: true|allowPrivilegeEscalation: true|SYS_ADMIN/);
@@ -73,7 +99,8 @@ describe('chart on an API server', { timeout: 600_000 }, () => {
     controlPlane = await ControlPlane.start();
     await controlPlane.kubectl('create', 'namespace', NAMESPACE);
     await controlPlane.kubectl('create', 'serviceaccount', 'plumbline-test', '-n', NAMESPACE); // pods need theirs, even in a dry run
-    await controlPlane.apply(monitorDefinition('PodMonitor'), monitorDefinition('ServiceMonitor'));
+    for (const kind of ['PodMonitor', 'ServiceMonitor', 'PrometheusRule'])
+      await controlPlane.apply(monitorDefinition(kind));
     await controlPlane.kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=20s');
   });
   after(() => controlPlane?.stop());
@@ -136,10 +163,12 @@ describe('chart on an API server', { timeout: 600_000 }, () => {
 /** Without what repeats in every object and says nothing about this one. */
 function readable(rendered: string): string {
   const boilerplate = /^\s*(app\.kubernetes\.io\/(name|instance|version|managed-by|part-of)|helm\.sh\/chart): .*\n/gm;
+  const groups = /^( {2}groups:\n)( {4}.*\n)+/gm; // the rules are deploy/helm/plumbline/files/rules
   const test = /^ {2}test\.mjs: \|\n( {4}.*\n|\s*\n)+/m; // the program is deploy/helm/plumbline/files/test.mjs
   return rendered
     .replace(boilerplate, '')
     .replace(test, '  test.mjs: …\n')
+    .replace(groups, '  groups: …\n')
     .replace(/^\s*\n/gm, '');
 }
 
@@ -160,7 +189,7 @@ function difference(from: string, to: string): string {
 }
 
 /** What the API server needs to know of the Prometheus Operator's kinds. */
-function monitorDefinition(kind: 'PodMonitor' | 'ServiceMonitor') {
+function monitorDefinition(kind: string) {
   const singular = kind.toLowerCase();
   const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
   return {
