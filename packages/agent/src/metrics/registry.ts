@@ -9,6 +9,17 @@ export interface Reading<K extends MetricKey> {
 }
 
 /**
+ * prom-client's metrics of the process, without the statistics of the event loop's lag: they wake the process a hundred
+ * times a second, which costs more than the samples. `nodejs_eventloop_lag_seconds`, measured when it is asked for, stays.
+ */
+function collectOwnMetrics(register: Registry): void {
+  collectDefaultMetrics({ register, eventLoopMonitoringPrecision: 60_000 });
+  for (const name of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99']) {
+    register.removeSingleMetric(`nodejs_eventloop_lag_${name}_seconds`);
+  }
+}
+
+/**
  * The agent's metrics. Two ways to feed them: `add`, `set` and `observe` as things happen; `mirror` for figures that are
  * counted elsewhere (in the kernel, by a queue) and read when Prometheus asks. Metrics that nothing feeds are not shown.
  */
@@ -18,7 +29,7 @@ export class AgentMetrics {
 
   /** @param own also the figures of the process itself: `process_*` and `nodejs_*`. */
   constructor(own = true) {
-    if (own) collectDefaultMetrics({ register: this.#registry });
+    if (own) collectOwnMetrics(this.#registry);
   }
 
   get contentType(): string {
