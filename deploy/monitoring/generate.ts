@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Writes what is made from this folder: the rule file of the chart (a plain rule file too), docs/alerts.md and the runbook by
+ * Writes what is made from this folder: the rules and dashboards of the chart, which are plain files too, docs/alerts.md and the runbook by
  * reason. With --check, fails where one is out of date.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { alertPage } from './alert-page.ts';
+import { dashboards } from './dashboards/dashboards.ts';
 import { reasonPage } from './reason-page.ts';
 import { ruleFile } from './rules.ts';
 
@@ -19,6 +20,10 @@ const texts = new Map([
     join(files, 'rules', 'plumbline.rules.yaml'),
     header + stringify(ruleFile(), { lineWidth: 0, blockQuote: 'literal' }),
   ],
+  ...Object.entries(dashboards()).map(
+    ([name, board]) =>
+      [join(files, 'dashboards', `plumbline-${name}.json`), `${JSON.stringify(board, null, 2)}\n`] as const,
+  ),
   [join('docs', 'alerts.md'), alertPage()],
   [join('docs', 'runbooks', 'reasons.md'), reasonPage()],
 ]);

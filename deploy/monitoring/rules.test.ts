@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { reasons } from '@plumbline/bpf';
-import { METRICS, type MetricDefinition } from '../../packages/agent/src/metrics/definitions.ts';
+import { assertDefined } from './defined-metrics.fixture.ts';
 import { RULE_PARAMETERS, secondsOf } from './rule-parameters.ts';
 import { type AlertRule, ruleFile, runbookOf } from './rules.ts';
 
@@ -13,23 +13,10 @@ const runbooks = join(root, 'docs', 'runbooks');
 const rules = ruleFile().groups.flatMap((group) => group.rules);
 const alerts = rules.filter((rule): rule is AlertRule => 'alert' in rule);
 
-/** Metrics of others than the agent. */
-const OTHERS = ['up', 'plumbline_policy_nodes'];
-const operator = readFileSync(join(root, 'packages/operator/src/fleet-metrics.ts'), 'utf8');
-
 test('rules ask only for metrics that are defined, by labels that these have', () => {
-  const defined = new Map((Object.values(METRICS) as MetricDefinition[]).map((metric) => [metric.name, metric]));
-  const recorded = new Set(rules.flatMap((rule) => ('record' in rule ? [rule.record] : [])));
-  for (const name of OTHERS.slice(1)) assert.ok(operator.includes(`'${name}'`), name);
-  for (const rule of rules) {
-    for (const [name] of rule.expr.matchAll(/\bplumbline_[a-z_]+(:[a-z0-9_]+)*/g))
-      assert.ok(defined.has(name) || recorded.has(name) || OTHERS.includes(name), `${name} in ${rule.expr}`);
-    for (const [, name, matchers] of rule.expr.matchAll(/\b(plumbline_[a-z_]+)\{([^}]*)\}/g)) {
-      const labels = defined.get(name)?.labels;
-      for (const [, label] of matchers.matchAll(/([a-z_]+)=/g))
-        assert.ok(labels === undefined || label in labels, `${name} has no label ${label}`);
-    }
-  }
+  for (const { expr } of rules) assertDefined(expr);
+  assert.throws(() => assertDefined('rate(plumbline_sample_total[5m])'), /plumbline_sample_total/);
+  assert.throws(() => assertDefined('plumbline_samples_total{pod="x"}'), /no label pod/);
 });
 
 test('every alert has a page that says what it means and what to do, and every page an alert', () => {

@@ -9,6 +9,7 @@ import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { dashboards, expressionsOf } from '../../deploy/monitoring/dashboards/dashboards.ts';
 import { RULE_PARAMETERS } from '../../deploy/monitoring/rule-parameters.ts';
 import { ruleFile } from '../../deploy/monitoring/rules.ts';
 import { waitUntil } from '../cluster/wait-until.ts';
@@ -28,6 +29,7 @@ const DEPTH = 300;
 const SHORT_TIMES = {
   ...RULE_PARAMETERS,
   ...{ interval: '1s', short: '15s', long: '1m', holdStacks: '2s', holdAgent: '5s', enough: 50 },
+  ...{ history: '30s', historyOffset: '2s', reasons: '10s', enoughHistory: 20 },
 };
 /** What discovery would attach to the series of an agent's pod. */
 const POD = { node: 'worker-1', namespace: 'profiling', pod: 'plumbline-agent-x', container: 'agent' };
@@ -46,6 +48,8 @@ const configuration = (maxFrames: number, rules = 1) => ({
       objective: { truncatedRatio: '0.05', window: '1m' },
     },
   ].slice(0, rules),
+  // Nobody listens there: what it looks like when profiles do not arrive.
+  exports: [{ name: 'nowhere', otlp: { endpoint: '127.0.0.1:9', protocol: 'http', insecure: true } }],
   agent: { recentProfiles: '1h' },
 });
 
@@ -110,6 +114,24 @@ describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
     );
   });
 
+  for (const [name, dashboard] of Object.entries(dashboards(SHORT_TIMES))) {
+    it(`has data for every panel of the dashboard ${name}`, async (t) => {
+      const expressions = expressionsOf(dashboard);
+      const empty = async () => {
+        const found: string[] = [];
+        for (const { panel, expr } of expressions) {
+          const values = await prometheus.query(substituted(expr));
+          if (!values.some(({ value }) => Number.isFinite(value))) found.push(`${panel}: ${expr}`);
+        }
+        return found;
+      };
+      // Histories need a moment until there is one.
+      await waitUntil('data', async () => (await empty()).length === 0).catch(() => {});
+      assert.deepEqual(await empty(), []);
+      t.diagnostic(`${expressions.length} expressions`);
+    });
+  }
+
   it('resolves when the configuration is mended', async (t) => {
     agent.configure(configuration(1024));
     const begun = Date.now();
@@ -162,6 +184,12 @@ describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
     );
   });
 });
+
+/** An expression as Grafana sends it. */
+function substituted(expression: string): string {
+  const variables = { __rate_interval: '15s', instance: '.*', namespace: '.*', workload: PROGRAM };
+  return Object.entries(variables).reduce((text, [name, value]) => text.replaceAll(`$${name}`, value), expression);
+}
 
 interface OtlpJson {
   readonly resourceProfiles: readonly {

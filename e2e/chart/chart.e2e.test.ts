@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parseAllDocuments } from 'yaml';
+import { dashboards } from '../../deploy/monitoring/dashboards/dashboards.ts';
 import { type RuleFile, ruleFile } from '../../deploy/monitoring/rules.ts';
 import { ControlPlane } from '../cluster/control-plane.ts';
 import { CHART, helm } from '../cluster/helm.ts';
@@ -84,6 +85,25 @@ describe('chart', { timeout: 600_000 }, () => {
     assert.ok(
       alerts.some(({ annotations }) => annotations.reason_url?.endsWith('plumbline/reasons.md#{{ $labels.reason }}')),
     );
+  });
+
+  it('has each dashboard in a ConfigMap that the sidecar of Grafana finds', async () => {
+    const objects = parseAllDocuments(await template('monitoring')).map((document) => document.toJS());
+    const maps = objects.filter((object) => object?.metadata?.labels?.grafana_dashboard === '1');
+    const contents = maps.map(({ data }) =>
+      Object.entries<string>(data).map(([file, json]) => [file, JSON.parse(json)]),
+    );
+    assert.deepEqual(
+      Object.fromEntries(contents.flat()),
+      Object.fromEntries(
+        Object.entries(dashboards()).map(([name, board]) => [
+          `plumbline-${name}.json`,
+          JSON.parse(JSON.stringify(board)),
+        ]),
+      ),
+    );
+    assert.ok(maps.every(({ metadata }) => metadata.annotations.grafana_folder === 'Plumbline'));
+    assert.doesNotMatch(await template('monitoring', '--set', 'monitoring.dashboards.enabled=false'), /grafana/);
   });
 
   it('gives the agent the listed capabilities and no privilege', async () => {
@@ -163,11 +183,13 @@ describe('chart on an API server', { timeout: 600_000 }, () => {
 /** Without what repeats in every object and says nothing about this one. */
 function readable(rendered: string): string {
   const boilerplate = /^\s*(app\.kubernetes\.io\/(name|instance|version|managed-by|part-of)|helm\.sh\/chart): .*\n/gm;
+  const dashboard = /^( {2}plumbline-\w+\.json: \|-)\n( {4}.*\n)+/gm; // files/dashboards
   const groups = /^( {2}groups:\n)( {4}.*\n)+/gm; // the rules are deploy/helm/plumbline/files/rules
   const test = /^ {2}test\.mjs: \|\n( {4}.*\n|\s*\n)+/m; // the program is deploy/helm/plumbline/files/test.mjs
   return rendered
     .replace(boilerplate, '')
     .replace(test, '  test.mjs: …\n')
+    .replace(dashboard, '$1 …\n')
     .replace(groups, '  groups: …\n')
     .replace(/^\s*\n/gm, '');
 }

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The few kinds of panels that the dashboards are made of, by Grafana's own schema (its foundation SDK). */
+import {
+  BigValueColorMode,
+  BigValueGraphMode,
+  BigValueTextMode,
+  LegendDisplayMode,
+  LegendPlacement,
+  ReduceDataOptionsBuilder,
+  SortOrder,
+  StackingConfigBuilder,
+  StackingMode,
+  TooltipDisplayMode,
+  VizLegendOptionsBuilder,
+  VizTooltipOptionsBuilder,
+} from '@grafana/grafana-foundation-sdk/common';
+import {
+  DashboardBuilder,
+  DashboardCursorSync,
+  DashboardLinkBuilder,
+  DashboardLinkType,
+  DatasourceVariableBuilder,
+  QueryVariableBuilder,
+  RowBuilder,
+  ThresholdsConfigBuilder,
+  ThresholdsMode,
+  VariableRefresh,
+} from '@grafana/grafana-foundation-sdk/dashboard';
+import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
+import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat';
+import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/table';
+import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries';
+
+const DATASOURCE = { type: 'prometheus', uid: '$' + '{datasource}' };
+export const TAG = 'plumbline';
+
+/** Steps of a truncated ratio, the same everywhere: a default objective is one percent. */
+const RATIO_STEPS = [
+  { value: null, color: 'green' },
+  { value: 0.01, color: 'orange' },
+  { value: 0.05, color: 'red' },
+];
+/** Good at zero. */
+const COUNT_STEPS = [
+  { value: null, color: 'green' },
+  { value: 1e-9, color: 'red' },
+];
+const PLAIN_STEPS = [{ value: null, color: 'blue' }];
+const STEPS = { ratio: RATIO_STEPS, count: COUNT_STEPS, plain: PLAIN_STEPS };
+
+/** Expression → how its series are called. */
+export type Queries = Readonly<Record<string, string>>;
+
+export interface PanelText {
+  readonly title: string;
+  /** What it tells, and where to go from there. */
+  readonly description: string;
+  /** Columns of 24, rows of about 30 pixels. */
+  readonly width: number;
+  readonly height: number;
+}
+
+const thresholds = (steps: keyof typeof STEPS) =>
+  new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(STEPS[steps] as never);
+
+/** One large number, or a name with it. */
+export function stat(text: PanelText, expr: string, unit: string, steps: keyof typeof STEPS, name?: string) {
+  return new StatBuilder()
+    .title(text.title)
+    .description(text.description)
+    .span(text.width)
+    .height(text.height)
+    .datasource(DATASOURCE)
+    .unit(unit)
+    .decimals(unit === 'percentunit' ? 1 : 0)
+    .thresholds(thresholds(steps))
+    .colorMode(name === undefined ? BigValueColorMode.Value : BigValueColorMode.Background)
+    .graphMode(BigValueGraphMode.None)
+    .textMode(name === undefined ? BigValueTextMode.Value : BigValueTextMode.ValueAndName)
+    .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
+    .withTarget(
+      new DataqueryBuilder()
+        .expr(expr)
+        .instant()
+        .legendFormat(name ?? '')
+        .refId('A'),
+    );
+}
+
+/** @param stacked how series lie on each other: not at all, by value, or as shares */
+export function lines(text: PanelText, queries: Queries, unit: string, stacked: 'no' | 'value' | 'share' = 'no') {
+  const stacking = { no: StackingMode.None, value: StackingMode.Normal, share: StackingMode.Percent }[stacked];
+  const panel = new TimeseriesBuilder()
+    .title(text.title)
+    .description(text.description)
+    .span(text.width)
+    .height(text.height)
+    .datasource(DATASOURCE)
+    .unit(unit)
+    .min(0)
+    .fillOpacity(stacked === 'no' ? 5 : 60)
+    .stacking(new StackingConfigBuilder().mode(stacking))
+    .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.Descending))
+    .legend(
+      new VizLegendOptionsBuilder()
+        .showLegend(true)
+        .displayMode(LegendDisplayMode.List)
+        .placement(LegendPlacement.Bottom),
+    );
+  Object.entries(queries).forEach(([expr, name], index) => {
+    panel.withTarget(
+      new DataqueryBuilder()
+        .expr(expr)
+        .range()
+        .legendFormat(name)
+        .refId(String.fromCharCode(65 + index)),
+    );
+  });
+  return panel;
+}
+
+export interface Column {
+  readonly title: string;
+  readonly unit: string;
+  readonly colored?: boolean;
+}
+
+/**
+ * One row for each set of labels; several expressions are joined by the labels that they share.
+ * @param queries expression → column of its value; '' leaves the value out
+ * @param labels label → title of its column, in order; others are left out
+ * @param sortBy title of a column, largest first
+ */
+export function table(
+  text: PanelText,
+  queries: Readonly<Record<string, Column | ''>>,
+  labels: Readonly<Record<string, string>>,
+  sortBy?: string,
+) {
+  const panel = new TableBuilder()
+    .title(text.title)
+    .description(text.description)
+    .span(text.width)
+    .height(text.height)
+    .datasource(DATASOURCE)
+    .thresholds(thresholds('ratio'));
+  const entries = Object.entries(queries);
+  const rename: Record<string, string> = { ...labels };
+  const indexByName: Record<string, number> = Object.fromEntries(Object.keys(labels).map((label, at) => [label, at]));
+  const hidden: string[] = ['Time'];
+  entries.forEach(([expr, column], index) => {
+    const refId = String.fromCharCode(65 + index);
+    const field = entries.length === 1 ? 'Value' : `Value #${refId}`;
+    panel.withTarget(new DataqueryBuilder().expr(expr).instant().format(PromQueryFormat.Table).refId(refId));
+    if (column === '') {
+      hidden.push(field);
+      return;
+    }
+    rename[field] = column.title;
+    indexByName[field] = Object.keys(labels).length + index;
+    panel.overrideByName(column.title, [
+      { id: 'unit', value: column.unit },
+      { id: 'decimals', value: column.unit === 'percentunit' ? 1 : 2 },
+      ...(column.colored ? [{ id: 'custom.cellOptions', value: { type: 'color-background', mode: 'gradient' } }] : []),
+    ]);
+  });
+  panel.withTransformation({ id: 'merge', options: {} });
+  panel.withTransformation({
+    id: 'filterFieldsByName',
+    options: {
+      include: {
+        names: [...Object.keys(labels), ...Object.keys(indexByName)].filter(
+          (n, i, all) => all.indexOf(n) === i && !hidden.includes(n),
+        ),
+      },
+    },
+  });
+  panel.withTransformation({ id: 'organize', options: { excludeByName: {}, indexByName, renameByName: rename } });
+  if (sortBy !== undefined)
+    panel.withTransformation({ id: 'sortBy', options: { fields: {}, sort: [{ field: sortBy, desc: true }] } });
+  return panel;
+}
+
+export const row = (title: string) => new RowBuilder(title);
+
+/** A variable that is chosen from the values of a label. */
+export function choice(name: string, label: string, query: string, all: boolean) {
+  return new QueryVariableBuilder(name)
+    .label(label)
+    .datasource(DATASOURCE)
+    .query({ query, refId: name })
+    .refresh(VariableRefresh.OnTimeRangeChanged)
+    .includeAll(all)
+    .multi(all)
+    .allValue('.*');
+}
+
+export function dashboard(uid: string, title: string, description: string): DashboardBuilder {
+  return new DashboardBuilder(title)
+    .uid(uid)
+    .description(description)
+    .tags([TAG])
+    .time({ from: 'now-3h', to: 'now' })
+    .refresh('1m')
+    .tooltip(DashboardCursorSync.Crosshair)
+    .readonly()
+    .link(
+      new DashboardLinkBuilder('Plumbline')
+        .type(DashboardLinkType.Dashboards)
+        .tags([TAG])
+        .asDropdown(true)
+        .includeVars(true)
+        .keepTime(true),
+    )
+    .withVariable(new DatasourceVariableBuilder('datasource').label('Data source').type('prometheus'));
+}
