@@ -101,6 +101,19 @@ describe('symbols of ELF files', { skip }, () => {
     assert.equal((await tableOf('p')).nameAt(addressOf('asm_label') + 1), 'asm_label');
   });
 
+  test('the entry code of a stripped program has a name, a library has no entry code', async () => {
+    run('gcc', '-O1', '-s', '-o', 'sealed', 'p.c');
+    run('gcc', '-O1', '-s', '-shared', '-fPIC', '-o', 'library', 'p.c');
+    const { entry } = parseElf(source('sealed'));
+    const sealed = await tableOf('sealed');
+    assert.equal(sealed.nameAt(entry), '_start');
+    assert.equal(sealed.nameAt(entry + 0x25), '_start', 'its last instruction');
+    const library = readFileSync(file('library'));
+    library.writeBigUInt64LE(BigInt(addressOf('local_function')), 24); // e_entry
+    writeFileSync(file('library'), library);
+    assert.notEqual((await tableOf('library')).nameAt(addressOf('local_function')), '_start');
+  });
+
   test('stripped, a file has its exported functions only', async () => {
     const table = await tableOf('stripped');
     assert.equal(table.nameAt(addressOf('exported_function')), 'exported_function');

@@ -28,6 +28,7 @@ import {
   STT_NOTYPE,
   scanSymbols,
 } from '../elf/symbols.ts';
+import { hasEntryCode } from '../unwind-table/functions.ts';
 import { findPltEntries, type PltEntry } from './plt.ts';
 import { findSymbol, indexBytes, NO_SYMBOL, type SymbolIndex, SymbolIndexBuilder } from './symbol-index.ts';
 
@@ -56,6 +57,9 @@ const TABLE_SHIFT = 30;
 const MAX_OFFSET = 2 ** TABLE_SHIFT;
 const MAX_MINI_DEBUG_SIZE = 64 << 20;
 const MAX_NAME = 16 << 10;
+const ENTRY_NAME = '_start';
+/** Bytes; glibc's and musl's entry codes have 22 to 47. */
+const ENTRY_SIZE = 48;
 
 export interface ElfSymbolSources {
   readonly file: ByteSource;
@@ -88,6 +92,7 @@ export async function readElfSymbols({ file: source, debugFile, unxz }: ElfSymbo
       const miniSource = bytesSource(bytes);
       builder.addSymbols(parseElf(miniSource), miniSource, 'symtab', 'memory');
     }
+    builder.addEntry(file, source);
   }
   builder.addPlt(file, source);
   return builder.build();
@@ -142,6 +147,15 @@ class SymbolTablesBuilder {
       if (nameOffset === 0 || nameOffset >= MAX_OFFSET) continue;
       this.#builder.add({ address, size, name: reference(table, nameOffset), rank: 0, isLabel: false });
     }
+  }
+
+  /** The entry code of a stripped program, under the name that linkers give it. */
+  addEntry(file: ElfFile, source: ByteSource): void {
+    if (!hasEntryCode(file, source)) return;
+    const bytes = Buffer.from(`\0${ENTRY_NAME}\0`);
+    this.#names.push(new PagedBytes(bytesSource(bytes), 0, bytes.length));
+    const table = this.#tables.push({ in: 'memory', offset: 0, size: bytes.length, bytes, suffix: '' }) - 1;
+    this.#builder.add({ address: file.entry, size: ENTRY_SIZE, name: reference(table, 1), rank: 0, isLabel: false });
   }
 
   /** The names of a symbol section; returns the number of the table. */
