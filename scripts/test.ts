@@ -56,11 +56,11 @@ const suites: readonly Suite[] = [
   },
   {
     name: 'operator',
-    about: 'the operator and the chart on a real API server',
+    about: 'the operator, the chart and the kubectl plugin on a real API server',
     files: [
       ...globSync('packages/operator/test/**/*.test.ts'),
       ...globSync('packages/kube/test/**/*.test.ts'),
-      ...globSync('e2e/chart/**/*.test.ts'),
+      ...globSync('e2e/{chart,kubectl}/**/*.test.ts'),
     ],
     needs: [
       ['scripts/setup.sh', 'cluster'],

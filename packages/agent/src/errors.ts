@@ -19,6 +19,7 @@ export const AGENT_ERROR_CODES = {
   config_unreadable: 'the configuration file cannot be read',
   config_invalid: 'the configuration has an error',
   agent_unreachable: 'an agent or the API server does not answer, or not with what was asked for',
+  no_samples: 'nothing was sampled of what was asked for',
   listen_failed: 'the address to serve HTTP on cannot be used',
   not_built: 'a part that is compiled (BPF object, native addon) has not been built',
   internal: 'a defect of Plumbline',

@@ -6,13 +6,18 @@ import { type ClusterAccess, type Credentials, reread } from './access.ts';
 import { type Clock, systemClock } from './clock.ts';
 
 /**
- * Access as the current context of a kubeconfig says: the given file, or what `KUBECONFIG` and `~/.kube/config` name.
+ * Access as a context of a kubeconfig says, by default the current one: of the given file, or of what `KUBECONFIG` and
+ * `~/.kube/config` name.
  * Exec plugins and token files are client-node's business; it refreshes them. Throws an Error when there is no cluster.
  */
-export function kubeconfigAccess(file?: string, clock: Clock = systemClock): ClusterAccess {
+export function kubeconfigAccess(file?: string, clock: Clock = systemClock, context?: string): ClusterAccess {
   const config = new KubeConfig();
   if (file === undefined) config.loadFromDefault();
   else config.loadFromFile(file);
+  if (context !== undefined) {
+    if (!config.getContextObject(context)) throw new Error(`${file ?? 'kubeconfig'}: no context ${context}`);
+    config.setCurrentContext(context);
+  }
   const cluster = config.getCurrentCluster();
   if (!cluster) throw new Error(`${file ?? 'kubeconfig'}: no current cluster`);
   const namespace = config.getContextObject(config.getCurrentContext())?.namespace;

@@ -6,7 +6,7 @@ import { HELP_FLAG } from './command.ts';
 import { usage } from './flag-values.ts';
 
 /** Reads the words after a command's name. Throws an AgentError of code `usage` in one line that says what to write instead. */
-export function readArguments(command: Command, words: readonly string[]): Arguments {
+export function readArguments(command: Command, words: readonly string[], program = 'plumbline'): Arguments {
   const known = [...command.flags, HELP_FLAG];
   const { tokens } = parseArgs({
     args: [...words],
@@ -18,7 +18,7 @@ export function readArguments(command: Command, words: readonly string[]): Argum
   const flags: Record<string, string | true> = {};
   const positionals: string[] = [];
   let rest: string[] | undefined;
-  const help = `see \`plumbline ${command.name} --help\``;
+  const help = `see \`${program} ${command.name} --help\``;
   for (const token of tokens) {
     if (token.kind === 'option-terminator') {
       rest = words.slice(token.index + 1);

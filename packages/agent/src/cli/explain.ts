@@ -12,6 +12,7 @@ import { orList, usage } from './flag-values.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
 import { Progress } from './progress.ts';
 import { DEFAULT_FREQUENCY_HZ, DEFAULT_MAX_FRAMES, readRecordRequest } from './record-request.ts';
+import { readSince, SINCE_FLAG } from './since-flag.ts';
 import { stopSignals } from './stop-signals.ts';
 import { isInteractive, paintFor } from './terminal.ts';
 
@@ -26,7 +27,7 @@ export const explainCommand: Command = {
       value: 'ADDRESS',
       help: `Ask the agent at this address for what it saw lately. The default, at ${DEFAULT_LISTEN}.`,
     },
-    { name: 'since', value: 'TIME', help: 'Of an agent: how far back, 30s, 5m. Default: all that it remembers.' },
+    SINCE_FLAG,
     { name: 'workload', short: 'w', value: 'NAME', help: 'Of an agent: only this workload, namespace/name.' },
     {
       name: 'pid',
@@ -97,10 +98,10 @@ function recordsItself({ flags, rest }: Arguments): boolean {
 
 async function fromAgent(args: Arguments): Promise<Explained> {
   const query = new URLSearchParams();
-  for (const name of ['since', 'workload']) {
-    const value = textOf(args, name);
-    if (value !== undefined) query.set(name, value);
-  }
+  const since = readSince(args);
+  const workload = textOf(args, 'workload');
+  if (since !== undefined) query.set('since', since);
+  if (workload !== undefined) query.set('workload', workload);
   const {
     text: _,
     summary: __,
@@ -109,7 +110,7 @@ async function fromAgent(args: Arguments): Promise<Explained> {
     textOf(args, 'agent') ?? DEFAULT_LISTEN,
     `/api/explain?${query}`,
   );
-  return { explanation, what: textOf(args, 'workload') ?? 'this node' };
+  return { explanation, what: workload ?? 'this node' };
 }
 
 async function record(args: Arguments, { stderr, env }: CommandContext): Promise<Explained> {

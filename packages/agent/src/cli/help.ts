@@ -8,32 +8,45 @@ import { wrap } from './terminal.ts';
 
 const MAX_COLUMNS = 110;
 
+const EXAMPLES = [
+  '  sudo plumbline record --all --duration 10s --output cpu.html',
+  '  sudo plumbline record -- make -j4',
+  '  plumbline doctor',
+];
+
+/** `plumbline`, or `kubectl plumbline`. */
+export interface Program {
+  readonly name: string;
+  readonly commands: readonly { readonly name: string; readonly summary: string }[];
+}
+
 /** The help text of the program: what it is, its commands, where to go on. */
-export function programHelp(commands: readonly { name: string; summary: string }[], paint: Paint): string {
+export function programHelp({ name: program, commands }: Program, paint: Paint): string {
   return [
     'Plumbline profiles programs with eBPF and says of every stack whether it reached the bottom, and if not, why.',
     '',
     paint('bold', 'Usage'),
-    '  plumbline <command> [flags]',
+    `  ${program} <command> [flags]`,
     '',
     paint('bold', 'Commands'),
     alignedTable(commands.map(({ name, summary }) => [paint('cyan', name), summary])),
     '',
-    paint('bold', 'Examples'),
-    '  sudo plumbline record --all --duration 10s --output cpu.html',
-    '  sudo plumbline record -- make -j4',
-    '  plumbline doctor',
-    '',
-    'Run `plumbline <command> --help` for its flags and examples.',
+    ...(program === 'plumbline' ? [paint('bold', 'Examples'), ...EXAMPLES, ''] : []),
+    `Run \`${program} <command> --help\` for its flags and examples.`,
     '',
   ].join('\n');
 }
 
-export async function commandHelp(command: Command, paint: Paint, columns: number): Promise<string> {
+export async function commandHelp(
+  command: Command,
+  paint: Paint,
+  columns: number,
+  program = 'plumbline',
+): Promise<string> {
   const width = Math.min(columns, MAX_COLUMNS);
   const sections = [
     wrap(command.summary, width),
-    section(paint, 'Usage', command.usage.map((line) => `  plumbline ${command.name} ${line}`.trimEnd()).join('\n')),
+    section(paint, 'Usage', command.usage.map((line) => `  ${program} ${command.name} ${line}`.trimEnd()).join('\n')),
     section(paint, 'Flags', flagTable([...command.flags, HELP_FLAG], paint, width)),
     ...(command.notes ?? []).map((note) => wrap(note, width)),
     section(

@@ -4,9 +4,9 @@ import { AgentError } from '../errors.ts';
 import { suggestion } from '../nearest-word.ts';
 import { readArguments } from './arguments.ts';
 import type { CommandContext } from './command.ts';
-import { COMMANDS } from './commands.ts';
+import { COMMANDS, type CommandEntry } from './commands.ts';
 import { usage } from './flag-values.ts';
-import { commandHelp, programHelp } from './help.ts';
+import { commandHelp, type Program, programHelp } from './help.ts';
 import { paintFor, widthOf } from './terminal.ts';
 
 export interface CommandLine extends CommandContext {
@@ -25,29 +25,41 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
   }
 }
 
-async function run(line: CommandLine): Promise<number> {
+interface RunnableProgram extends Program {
+  readonly commands: readonly CommandEntry[];
+}
+
+const PLUMBLINE: RunnableProgram = { name: 'plumbline', commands: COMMANDS };
+
+async function run(line: CommandLine, program: RunnableProgram = PLUMBLINE): Promise<number> {
+  const { name: programName, commands } = program;
   const [first, ...words] = line.argv;
   const paint = paintFor(line.stdout, line.env);
   if (first === undefined) {
-    line.stderr.write(programHelp(COMMANDS, paintFor(line.stderr, line.env)));
+    line.stderr.write(programHelp(program, paintFor(line.stderr, line.env)));
     return EXIT_USAGE;
+  }
+  // bin/kubectl-plumbline: the same program, of other commands.
+  if (first === 'kubectl' && program === PLUMBLINE) {
+    const { KUBECTL_COMMANDS } = await import('./kubectl/commands.ts');
+    return run({ ...line, argv: words }, { name: 'kubectl plumbline', commands: KUBECTL_COMMANDS });
   }
   if (first === '--version' || first === '-V') return run({ ...line, argv: ['version', ...words] });
   if (first === '--help' || first === '-h' || first === 'help') {
-    if (first === 'help' && words[0] !== undefined) return run({ ...line, argv: [words[0], '--help'] });
-    line.stdout.write(programHelp(COMMANDS, paint));
+    if (first === 'help' && words[0] !== undefined) return run({ ...line, argv: [words[0], '--help'] }, program);
+    line.stdout.write(programHelp(program, paint));
     return 0;
   }
-  const entry = COMMANDS.find((command) => command.name === first);
+  const entry = commands.find((command) => command.name === first);
   if (entry === undefined) {
-    const names = COMMANDS.map((command) => command.name);
+    const names = commands.map((command) => command.name);
     const what = first.startsWith('-') ? 'flag' : 'command';
-    throw usage(`unknown ${what} ${first}${suggestion(first, names)}`, 'see `plumbline --help`');
+    throw usage(`unknown ${what} ${first}${suggestion(first, names)}`, `see \`${programName} --help\``);
   }
   const command = await entry.load();
-  const args = readArguments(command, words);
+  const args = readArguments(command, words, programName);
   if (args.flags.help === true) {
-    line.stdout.write(await commandHelp(command, paint, widthOf(line.stdout)));
+    line.stdout.write(await commandHelp(command, paint, widthOf(line.stdout), programName));
     return 0;
   }
   return command.run(args, line);

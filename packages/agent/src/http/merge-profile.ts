@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { ATTRIBUTE } from '../profile/attribute-names.ts';
 import type { AttributeSetHandle, AttributeValue } from '../profile/attribute-table.ts';
 import { type FrameHandle, NO_FRAME } from '../profile/frame-table.ts';
 import { type FunctionHandle, NO_FUNCTION } from '../profile/function-table.ts';
@@ -38,10 +39,19 @@ export function mergeProfile(from: Profile, into: Profile, options: MergeOptions
       leftOut += samples.value(sample);
       continue;
     }
+    if (options.select) countOutcomeOf(from, sample, into);
     into.samples.add(target, stack, copy.attributes(samples.attributes(sample)), samples.value(sample));
   }
-  for (const { outcome, reason, count } of from.outcomes) into.countOutcome(outcome, reason, count);
+  if (!options.select)
+    for (const { outcome, reason, count } of from.outcomes) into.countOutcome(outcome, reason, count);
   return leftOut;
+}
+
+/** Outcomes are counted for all resources together; of a selection, samples say theirs themselves. */
+function countOutcomeOf({ samples, attributes }: Profile, sample: SampleHandle, into: Profile): void {
+  const facts = attributes.entries(samples.attributes(sample));
+  const outcome = String(facts.get(ATTRIBUTE.stackOutcome) ?? 'complete');
+  into.countOutcome(outcome, String(facts.get(ATTRIBUTE.truncationReason) ?? outcome), samples.value(sample));
 }
 
 /** Handles of one profile as handles of another; each is translated once. */

@@ -3,6 +3,7 @@
 import { AgentError } from '../errors.ts';
 import { nearest } from '../nearest-word.ts';
 import { ATTRIBUTE } from '../profile/attribute-names.ts';
+import type { AttributeValue } from '../profile/attribute-table.ts';
 import { workloadNameOf } from '../profile/workload-name.ts';
 import type { Selection } from './recent-profiles.ts';
 
@@ -41,15 +42,19 @@ export function readProfileQuery(query: Readonly<Record<string, unknown>>, windo
     ...(workload !== undefined && { workload }),
     ...(pid !== undefined && { pid }),
     sinceMs: Math.min(windowMs, sinceOf(text('since')) ?? windowMs),
-    select: (resource) =>
-      (pid === undefined || String(resource.get(ATTRIBUTE.processPid)) === pid) &&
-      (container === undefined || (container !== '' && namesOf(resource).some((name) => name.startsWith(container)))) &&
-      (workload === undefined || workloadNameOf(resource) === workload),
+    // Nothing is selected where everything is asked for.
+    ...((pid ?? container ?? workload) !== undefined && {
+      select: (resource: ReadonlyMap<string, AttributeValue>) =>
+        (pid === undefined || String(resource.get(ATTRIBUTE.processPid)) === pid) &&
+        (container === undefined ||
+          (container !== '' && namesOf(resource).some((name) => name.startsWith(container)))) &&
+        (workload === undefined || workloadNameOf(resource) === workload),
+    }),
   };
 }
 
 /** A container is asked for by the beginning of its id, or by its name. */
-function namesOf(resource: ReadonlyMap<string, unknown>): string[] {
+function namesOf(resource: ReadonlyMap<string, AttributeValue>): string[] {
   return [ATTRIBUTE.containerId, ATTRIBUTE.containerName].map((key) => String(resource.get(key) ?? '')).filter(Boolean);
 }
 
