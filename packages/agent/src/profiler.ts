@@ -110,8 +110,8 @@ export class Profiler {
     for (const timer of this.#timers) clearInterval(timer);
     this.#lowerPriority();
     await this.recovery.close(); // before the executables: it reads their files
+    this.executables.close(); // before the session: tables that come now have nowhere to go
     await this.session.close();
-    this.executables.close(); // before the builder: tables that come now have nowhere to go
     await this.#builder.close();
     await this.symbolizer.close();
   }

@@ -48,6 +48,7 @@ export class Executables {
   readonly #byIdentity = new Map<string, Executable>();
   #lastId = 0;
   #pending = 0;
+  #isClosed = false;
   buildMs = 0;
   built = 0;
   failed = 0;
@@ -78,6 +79,7 @@ export class Executables {
    * file cannot be reached (the process and its files are gone already).
    */
   find(pid: number, mapping: ExecutableMapping, identity?: FileIdentity): Executable | undefined {
+    if (this.#isClosed) return undefined;
     if (mapping.path === '[vdso]') return this.#findVdso(pid, mapping);
     const name = identity && nameOf(identity);
     const known = name === undefined ? undefined : this.#byIdentity.get(name);
@@ -93,6 +95,7 @@ export class Executables {
 
   /** Begins the table of a file that will be run: so that it is there by then. Undefined where it cannot be read. */
   preload(path: string): Executable | undefined {
+    if (this.#isClosed) return undefined;
     const fd = openSame(path, 0);
     return fd === undefined ? undefined : this.#identify(path, fd);
   }
@@ -116,7 +119,9 @@ export class Executables {
     return gone.length;
   }
 
+  /** Closes the files. Tables in the making and files that turn up later are left alone. */
   close(): void {
+    this.#isClosed = true;
     for (const executable of this.#byKey.values()) if (executable.fd >= 0) closeSync(executable.fd);
     this.#byKey.clear();
     this.#byId.clear();
