@@ -7,6 +7,8 @@ export interface Table {
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];
   readonly notes?: readonly string[];
+  /** Shown above the figures in docs/performance.md; `file` lies beside it. */
+  readonly picture?: { readonly file: string; readonly about: string; readonly svg: string };
 }
 
 export function asText({ title, head, rows, notes = [] }: Table): string {
@@ -16,13 +18,14 @@ export function asText({ title, head, rows, notes = [] }: Table): string {
   return [`\n${title}`, line(head), ...rows.map(line), ...notes.map((note) => `  ${note}`)].join('\n');
 }
 
-export function asMarkdown({ title, command, head, rows, notes = [] }: Table): string {
+export function asMarkdown({ title, command, head, rows, notes = [], picture }: Table): string {
   const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
   return [
     `## ${title}`,
     '',
     `\`${command}\``,
     '',
+    ...(picture ? [`![${picture.about}](${picture.file})`, ''] : []),
     line(head),
     line(head.map((_, column) => (column === 0 ? '---' : '---:'))),
     ...rows.map(line),

@@ -8,6 +8,7 @@ import { recipes } from '../e2e/fixtures/recipes.ts';
 import { type RunningFixture, startFixture } from '../e2e/fixtures/start.ts';
 import { silentLogger } from '../packages/agent/src/log.ts';
 import { Profiler } from '../packages/agent/src/profiler.ts';
+import { lineChart } from './line-chart.ts';
 import { median, type Table } from './table.ts';
 
 export interface WalkFigure {
@@ -15,6 +16,7 @@ export interface WalkFigure {
   readonly framesPerSample: number;
   readonly samples: number;
   readonly complete: number;
+  readonly splicedFrames: number;
 }
 
 export type WalkStrategy = 'tailCall' | 'loop';
@@ -22,10 +24,11 @@ export type WalkStrategy = 'tailCall' | 'loop';
 /** Starts the recursion of a depth on each CPU. */
 export async function startRecursion(
   depth: number,
+  name: 'recursion' | 'recursion-small-frames' = 'recursion',
 ): Promise<{ stop(): Promise<void>; readonly pids: readonly number[] }> {
-  const recipe = recipes.find(({ name }) => name === 'recursion');
-  if (!recipe) throw new Error('there is no fixture recursion');
-  const directory = (await buildFixtures([recipe])).get('recursion');
+  const recipe = recipes.find((candidate) => candidate.name === name);
+  if (!recipe) throw new Error(`there is no fixture ${name}`);
+  const directory = (await buildFixtures([recipe])).get(name);
   if (!directory) throw new Error('the fixture was not built');
   const running: RunningFixture[] = [];
   for (const _ of cpus()) running.push(await startFixture(recipe, directory, depth, 120));
@@ -42,11 +45,13 @@ export async function measureWalk(
   pids: readonly number[],
   frequency: number,
   seconds: number,
+  checkpoints = true,
 ): Promise<WalkFigure> {
   const selected = new Set(pids);
   const statistics = enableRunTimeStatistics();
   const profiler = new Profiler({
     strategy,
+    checkpoints,
     defaultPolicy: 0,
     selectPolicy: (tgid) => (selected.has(tgid) ? 1 : 0),
     describe: () => ({}),
@@ -69,6 +74,7 @@ export async function measureWalk(
       samples,
       nsPerSample: (after.run.ns - before.run.ns) / Math.max(1, samples),
       framesPerSample: (after.counters.userFrames - before.counters.userFrames) / Math.max(1, samples),
+      splicedFrames: (after.counters.splicedFrames - before.counters.splicedFrames) / Math.max(1, samples),
       complete: difference(before, after, 'root_undefined_ra') + difference(before, after, 'root_entry'),
     };
   } finally {
@@ -83,31 +89,52 @@ function difference(before: Reading, after: Reading, reason: string): number {
   return (after.counters.byReason[reason] ?? 0) - (before.counters.byReason[reason] ?? 0);
 }
 
+/** A strategy, with and without memory of the last walk. */
+interface Variant {
+  readonly strategy: WalkStrategy;
+  readonly checkpoints: boolean;
+  readonly color: string;
+}
+
+const VARIANTS: readonly Variant[] = [
+  { strategy: 'loop', checkpoints: false, color: '#1f77b4' },
+  { strategy: 'loop', checkpoints: true, color: '#1f77b4' },
+  { strategy: 'tailCall', checkpoints: false, color: '#d95f02' },
+  { strategy: 'tailCall', checkpoints: true, color: '#d95f02' },
+];
+/** Frames of a stack. */
+const SIZES = [16, 64, 256, 1024, 4096];
+/** What a stack of the fixture has besides the recursion: leaf, main, and what calls main. */
+const OTHER_FRAMES = 5;
+
+const nameOf = ({ strategy, checkpoints }: Variant) => `${strategy}${checkpoints ? ', checkpoints' : ''}`;
+
 export async function benchWalk(brief: boolean): Promise<Table> {
-  const depths = [8, 32, 128, 1000, 4000];
-  const strategies: readonly WalkStrategy[] = ['loop', 'tailCall'];
   const rounds = brief ? 1 : 5;
+  const seconds = brief ? 2 : 3;
   const rows: string[][] = [];
-  const base = new Map<string, { ns: number; frames: number }>();
-  for (const depth of depths) {
-    const load = await startRecursion(depth);
+  const curves = new Map(VARIANTS.map((variant): [Variant, [number, number][]] => [variant, []]));
+  for (const size of SIZES) {
+    const load = await startRecursion(size - OTHER_FRAMES, 'recursion-small-frames');
     try {
-      const figures = new Map<WalkStrategy, WalkFigure[]>(strategies.map((strategy) => [strategy, []]));
+      const figures = new Map(VARIANTS.map((variant): [Variant, WalkFigure[]] => [variant, []]));
       for (let round = 0; round < rounds; round++)
-        for (const strategy of strategies)
-          figures.get(strategy)?.push(await measureWalk(strategy, load.pids, 99, brief ? 2 : 4));
-      for (const [strategy, of] of figures) {
-        const ns = median(of.map(({ nsPerSample }) => nsPerSample));
-        const frames = median(of.map(({ framesPerSample }) => framesPerSample));
-        const first = base.get(strategy);
-        if (!first) base.set(strategy, { ns, frames });
+        for (const [{ strategy, checkpoints }, of] of figures)
+          of.push(await measureWalk(strategy, load.pids, 99, seconds, checkpoints));
+      for (const [variant, of] of figures) {
+        const middle = (figure: (one: WalkFigure) => number) => median(of.map(figure));
+        const ns = middle(({ nsPerSample }) => nsPerSample);
+        const frames = middle(({ framesPerSample }) => framesPerSample);
+        const curve = curves.get(variant) as [number, number][];
+        curve.push([size, ns]);
         const samples = of.reduce((sum, figure) => sum + figure.samples, 0);
         const complete = of.reduce((sum, figure) => sum + figure.complete, 0);
         rows.push([
-          `${strategy}, depth ${depth}`,
+          `${nameOf(variant)}, ${size} frames`,
           `${Math.round(Math.min(...of.map(({ nsPerSample }) => nsPerSample)))}`,
           `${Math.round(ns)}`,
-          first ? ((ns - first.ns) / (frames - first.frames)).toFixed(1) : '',
+          curve.length > 1 ? ((ns - curve[0][1]) / (frames - SIZES[0])).toFixed(1) : '',
+          `${Math.round(middle(({ splicedFrames }) => splicedFrames))}`,
           `${((100 * complete) / Math.max(1, samples)).toFixed(1)} %`,
         ]);
       }
@@ -118,10 +145,29 @@ export async function benchWalk(brief: boolean): Promise<Table> {
   return {
     title: 'A walk in the kernel',
     command: 'make bench (case walk)',
-    head: ['99 Hz, both CPUs busy', 'ns per sample, least', 'median', 'ns per frame beyond depth 8', 'complete'],
+    head: [
+      '99 Hz, both CPUs busy',
+      'ns per sample, least',
+      'median',
+      `ns per frame beyond ${SIZES[0]}`,
+      'frames from memory',
+      'complete',
+    ],
     rows,
     notes: [
-      `C recursion without frame pointers, uneven frames. Run time as the kernel measures it, the kernel's part of a sample included; ${rounds} rounds, strategies alternating.`,
+      `C recursion without frame pointers, frames of some 50 bytes, which does not change meanwhile. Run time as the kernel measures it, the kernel's part of a sample included; ${rounds} rounds, variants alternating.`,
     ],
+    picture: {
+      file: 'walk.svg',
+      about: 'Nanoseconds per sample by frames of the stack',
+      svg: lineChart({
+        title: 'A walk in the kernel: median time of a sample',
+        x: 'frames of the stack',
+        y: 'ns per sample',
+        series: [...curves].map(([variant, points]) => ({
+          ...{ name: nameOf(variant), color: variant.color, dashed: variant.checkpoints, points },
+        })),
+      }),
+    },
   };
 }

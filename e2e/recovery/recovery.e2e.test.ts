@@ -16,6 +16,7 @@ import { recipes } from '../fixtures/recipes.ts';
 import { type RunningFixture, startFixture } from '../fixtures/start.ts';
 import { compareWithTruth, type JudgedFrame } from '../truth/compare.ts';
 import { placeOf } from '../truth/fixture-place.ts';
+import { withoutPreemption } from '../truth/judge.ts';
 import { type ExecutableMapping, executableMappings } from '../truth/mappings.ts';
 
 const skip = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'needs root';
@@ -105,7 +106,8 @@ function judge(fixture: RunningFixture, mappings: readonly ExecutableMapping[], 
   const truths = fixture.stacks.filter(({ tid }) => tid === 0 || tid === stack.tid);
   const problems = truths.map((truth) => {
     const isOther = truth.tid === 0 && !frames.some(({ names }) => names.includes(truth.names[0]!));
-    return isOther ? undefined : compareWithTruth(frames, true, truth, fixture.recipe);
+    const ofAccount = truth.tid === 0 ? withoutPreemption(frames, truth.names[0]!) : frames;
+    return isOther ? undefined : compareWithTruth(ofAccount, true, truth, fixture.recipe);
   });
   return problems.length === 0 || problems.includes(undefined) ? undefined : problems[0];
 }

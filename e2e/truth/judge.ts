@@ -46,7 +46,7 @@ function assertOutcome(stack: RecordedStack, frames: readonly JudgedFrame[], rec
 }
 
 /** Go's runtime preempts goroutines by a signal: a stack may begin in its handler, and the account with what was interrupted. */
-function withoutPreemption(frames: readonly JudgedFrame[], leaf: string): readonly JudgedFrame[] {
+export function withoutPreemption(frames: readonly JudgedFrame[], leaf: string): readonly JudgedFrame[] {
   const first = frames.findIndex(({ names }) => names.includes(leaf));
   const caller = frames[first - 1]?.names ?? [];
   const isPreempted = caller.some((name) => /^runtime\.(sigreturn__sigaction|asyncPreempt)/.test(name));

@@ -34,6 +34,8 @@ export interface RecordedStack {
   readonly outcome: string;
   readonly reason: string;
   readonly strategy: string;
+  /** Frames that were taken from the last walk. */
+  readonly spliced?: number;
   readonly failingPc?: bigint;
   /** Leaf first. */
   readonly user: readonly RecordedFrame[];
@@ -81,12 +83,24 @@ const optional = (hex: string | undefined) => (hex === undefined ? undefined : B
 
 /** Parses one line of `--format raw`. @throws SyntaxError when it is not JSON */
 export function parseRawLine(line: string): RecordedStack {
-  const { pid, tid, comm, count, outcome, reason, strategy, failingPc, user, elided } = JSON.parse(line);
+  const { pid, tid, comm, count, outcome, reason, strategy, failingPc, user, elided, spliced } = JSON.parse(line);
   const frames = (user as RawFrame[]).map(({ address, exact, byPointer, name, file, fileOffset, fileAddress }) => {
     const place = { file, fileOffset: optional(fileOffset), fileAddress: optional(fileAddress) };
     return { address: BigInt(address), exact, byPointer, name, ...place };
   });
-  return { pid, tid, comm, count, outcome, reason, strategy, failingPc: optional(failingPc), user: frames, elided };
+  return {
+    pid,
+    tid,
+    comm,
+    count,
+    outcome,
+    reason,
+    strategy,
+    failingPc: optional(failingPc),
+    user: frames,
+    elided,
+    spliced,
+  };
 }
 
 /** fired = complete + recovered + truncated + dropped + filtered + kernel_only, and the same by reason. */

@@ -43,6 +43,8 @@ const ZERO: KernelCounters = {
   eventsLost: 0,
   windowReads: 0,
   framePointerSteps: 0,
+  splicedWalks: 0,
+  splicedFrames: 0,
   byReason: {},
 };
 
@@ -303,6 +305,8 @@ function add(a: KernelCounters, b: KernelCounters): KernelCounters {
     eventsLost: a.eventsLost + b.eventsLost,
     windowReads: a.windowReads + b.windowReads,
     framePointerSteps: a.framePointerSteps + b.framePointerSteps,
+    splicedWalks: a.splicedWalks + b.splicedWalks,
+    splicedFrames: a.splicedFrames + b.splicedFrames,
     byReason,
   };
 }

@@ -19,6 +19,7 @@ export interface ProfilerOptions {
   readonly ringBytes?: number;
   /** See SessionOptions. */
   readonly framesPerProgram?: number;
+  readonly checkpoints?: boolean;
   /** Policy of processes that are not known yet; see ProcessTableOptions.selectPolicy. */
   readonly defaultPolicy: number;
   readonly selectPolicy: (tgid: number, parent: ProcessImage | undefined) => number;
@@ -54,6 +55,7 @@ export class Profiler {
       strategy: options.strategy,
       ringBytes: options.ringBytes,
       framesPerProgram: options.framesPerProgram,
+      checkpoints: options.checkpoints,
       defaultPolicy: options.defaultPolicy,
       onBatch: (batch) => this.pipeline.handleBatch(batch),
     });

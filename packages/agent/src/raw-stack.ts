@@ -26,6 +26,7 @@ export function rawStacks(
     reason: reasonNames[stack.reason] ?? 'internal_error',
     strategy: STRATEGY_NAMES[stack.strategy] as Strategy,
     steps: stack.steps,
+    ...(stack.spliced > 0 ? { spliced: stack.spliced } : {}),
     tailCalls: stack.tailCalls,
     ...(stack.failingPc > 0 ? { failingPc: BigInt(stack.failingPc) } : {}),
     kernel,

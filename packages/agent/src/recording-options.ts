@@ -116,6 +116,8 @@ export interface RawStack {
   readonly reason: string;
   readonly strategy: Strategy;
   readonly steps: number;
+  /** Frames that were verified against the last walk, and not walked. */
+  readonly spliced?: number;
   readonly tailCalls: number;
   /** Truncated stacks: the address at which the walk stopped. */
   readonly failingPc?: bigint;

@@ -107,6 +107,7 @@ struct process {
 	__u32 first;      /* index of the first of its mappings, sorted by start */
 	__u32 count;
 	__u32 generation; /* of the image that the mappings belong to; see generations */
+	__u32 version;    /* of the mappings: no two runs have the same */
 	__u16 policy;     /* index into policies; 0: not selected */
 	__u16 flags;
 };
@@ -202,7 +203,7 @@ struct sample {
 	__u32 tail_calls; /* used */
 	char comm[16];    /* of the thread */
 	__u32 elided;     /* user frames left out of the middle */
-	__u32 reserved;
+	__u32 spliced;    /* user frames that were verified against the last walk, and not walked */
 	/*
 	 * Then u64[kernel_frames] (leaf first), then u64[user_frames] (leaf first, with FRAME_* bits). Where frames were left
 	 * out, the last user_frames / 2 are a ring in which the walk went around: the first of them in order is the one at
@@ -255,6 +256,8 @@ struct counters {
 	__u64 events_lost;   /* process events that did not fit the ring */
 	__u64 window_reads;
 	__u64 frame_pointer_steps;
+	__u64 spliced_walks;
+	__u64 spliced_frames;
 	__u64 spills_sent;
 	__u64 spills_limited;  /* not sent: the process's rate was reached */
 	__u64 spills_refused;  /* not sent: the ring was more than half full */

@@ -12,6 +12,9 @@ const volatile bool has_task_pt_regs = false;
 /* Without it: where the user registers lie in a task's kernel stack. THREAD_SIZE less the padding at its top. */
 const volatile __u32 kernel_stack_size = 16384;
 
+/* Walks are remembered: checkpoint.bpf.h. How many memories each CPU has; 0: none. */
+const volatile __u32 memories_per_cpu = 0;
+
 /* Policy of processes that have no entry; 0: they are not selected. May change while running. */
 __u32 default_policy = 0;
 

@@ -20,6 +20,22 @@ struct {
 	__type(value, struct walk);
 } walks SEC(".maps");
 
+/* By the index of walks, for those on a CPU. Sizes set at load. Written by the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct trail);
+} trails SEC(".maps");
+
+/* memories_per_cpu for each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct memory);
+} memories SEC(".maps");
+
 /* Written by the programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

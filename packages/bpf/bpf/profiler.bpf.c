@@ -24,7 +24,7 @@ __noinline int step_of_cpu(__u32 cpu)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
 
-	return w ? step(w) : REASON_internal_error;
+	return w ? turn(w) : REASON_internal_error;
 }
 
 static __always_inline int walk_and_call(struct bpf_perf_event_data *ctx, struct walk *w)
@@ -42,8 +42,7 @@ static __always_inline int walk_and_call(struct bpf_perf_event_data *ctx, struct
 	bpf_tail_call(ctx, &tail_calls, 0);
 	/* Still here: the kernel allows no more calls. A walk that ends with its last call never comes here. */
 	w->sample.tail_calls--;
-	w->sample.failing_pc = w->pc;
-	return finish(w, REASON_tail_call_limit);
+	return finish(w, end_at_limit(w, REASON_tail_call_limit));
 }
 
 SEC("perf_event")

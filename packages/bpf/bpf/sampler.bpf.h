@@ -81,6 +81,10 @@ static __always_inline int finish(struct walk *w, int reason)
 	add(&c->tail_calls, s->tail_calls);
 	add(&c->window_reads, w->window_reads);
 	add(&c->frame_pointer_steps, w->frame_pointer_steps);
+	if (s->spliced) {
+		add(&c->spliced_walks, 1);
+		add(&c->spliced_frames, s->spliced);
+	}
 
 	if (!send_sample(w, c))
 		reason = REASON_ring_full;
@@ -141,8 +145,7 @@ static __always_inline void take_kernel_stack(struct bpf_perf_event_data *ctx, s
 	for (__u32 i = 0; i < MAX_KERNEL_FRAMES; i++) {
 		if (i >= frames)
 			break;
-		w->sample.stack_hash = (w->sample.stack_hash ^ w->frames[i]) * 0x9e3779b97f4a7c15ULL;
-		w->sample.stack_hash ^= w->sample.stack_hash >> 32;
+		w->sample.stack_hash = hash_frame(w->sample.stack_hash, w->frames[i]);
 	}
 }
 
@@ -171,6 +174,7 @@ static __always_inline void reset_walk(struct walk *w, __u8 strategy, __u32 poli
 	s->steps = 0;
 	s->tail_calls = 0;
 	s->elided = 0;
+	s->spliced = 0;
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
 	w->samples = 1;
 	w->max_frames = policy->max_frames < MAX_USER_FRAMES ? policy->max_frames : MAX_USER_FRAMES;
@@ -181,6 +185,13 @@ static __always_inline void reset_walk(struct walk *w, __u8 strategy, __u32 poli
 		w->policy_flags |= WALK_VERIFY;
 	w->window_reads = 0;
 	w->frame_pointer_steps = 0;
+	w->candidate = CANDIDATE_UNKNOWN;
+	w->candidate_sp = ~0ULL;
+	w->phase = WALK_STEPS;
+	w->trail_from = REMEMBER_FROM;
+	w->bp_slot = 0;
+	w->mapping_is_live = 0;
+	w->ended = GO_ON;
 	w->window_length = 0;
 	w->mapping.start = 1;
 	w->mapping.end = 0;
@@ -281,7 +292,7 @@ struct loop {
 
 static long loop_step(__u32 index, struct loop *loop)
 {
-	loop->result = step(loop->walk);
+	loop->result = turn(loop->walk);
 	return loop->result != GO_ON;
 }
 
@@ -291,10 +302,7 @@ static __always_inline int walk_in_loop(struct walk *w)
 
 	start_walk(w);
 	bpf_loop(MAX_STEPS, loop_step, &loop, 0);
-	if (loop.result != GO_ON)
-		return loop.result;
-	w->sample.failing_pc = w->pc;
-	return REASON_step_limit;
+	return loop.result == GO_ON ? end_at_limit(w, REASON_step_limit) : loop.result;
 }
 
 #endif

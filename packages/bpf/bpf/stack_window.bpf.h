@@ -31,6 +31,12 @@ __noinline int window_move(__u32 cpu, __u64 address)
 	return 0;
 }
 
+/* The word at an offset in the window. */
+static __always_inline __u64 window_word(const struct walk *w, __u64 offset)
+{
+	return *(__u64 *)(w->window + (offset & (WINDOW - 1)));
+}
+
 /* Reads the word at address; false: it cannot be read. */
 static __always_inline bool read_word(struct walk *w, __u64 address, __u64 *word)
 {
@@ -41,7 +47,7 @@ static __always_inline bool read_word(struct walk *w, __u64 address, __u64 *word
 			return false;
 		offset = 0;
 	}
-	*word = *(__u64 *)(w->window + (offset & (WINDOW - 1)));
+	*word = window_word(w, offset);
 	return true;
 }
 

@@ -11,9 +11,7 @@
 #define PLUMBLINE_UNWIND_NATIVE_H
 
 #include "live_mappings.bpf.h"
-#include "stack_window.bpf.h"
-
-#define GO_ON (-1) /* a step's result: the caller's frame is in the walk; else an enum reason */
+#include "checkpoint.bpf.h"
 
 /* Makes w->mapping the mapping of address, and w->segment its segment. The last frame's mapping is tried first. */
 static __always_inline bool find_mapping(struct walk *w, __u64 address)
@@ -23,6 +21,7 @@ static __always_inline bool find_mapping(struct walk *w, __u64 address)
 	if (mapping_contains(&w->mapping, address))
 		return true;
 	m = find_in_run(w->process.first, w->process.count, address);
+	w->mapping_is_live = !m;
 	if (m)
 		w->mapping = *m;
 	else if (!find_live_mapping(w->index, address))
@@ -110,8 +109,7 @@ static __always_inline int push_frame(struct walk *w, __u64 pc)
 		w->sample.user_frames++;
 	else
 		w->sample.elided++;
-	w->sample.stack_hash = (w->sample.stack_hash ^ frame) * 0x9e3779b97f4a7c15ULL;
-	w->sample.stack_hash ^= w->sample.stack_hash >> 32;
+	w->sample.stack_hash = hash_frame(w->sample.stack_hash, frame);
 	return GO_ON;
 }
 
@@ -176,6 +174,8 @@ __noinline int step_frame_pointer(__u32 cpu, int refused)
 		return REASON_internal_error;
 	bp = w->bp;
 	w->frame_pointer_steps++;
+	if (!w->exact && !w->mapping_is_live && refused != REASON_stack_switched)
+		w->bp_slot = 2;
 	if (w->exact) {
 		__u64 code = 0;
 
@@ -261,6 +261,13 @@ static __always_inline int step(struct walk *w)
 	__u32 by_pointer = w->by_pointer;
 	int pushed;
 
+	if (memories_per_cpu) {
+		note_arrival(w);
+		if (w->sample.user_frames >= RECALL_FROM &&
+		    (w->candidate == CANDIDATE_UNKNOWN || w->sp >= w->candidate_sp) && recall(w->index))
+			return GO_ON;
+		w->bp_slot = SLOT_NONE;
+	}
 	w->sample.steps++;
 	if (!find_mapping(w, address)) {
 		w->sample.failing_pc = w->pc;
@@ -357,9 +364,39 @@ static __always_inline int step(struct walk *w)
 		return REASON_read_fault;
 	}
 	note_saved(w, rule, origin);
+	if (memories_per_cpu && !w->exact && !w->mapping_is_live && rule->ra_offset == -1 &&
+	    (kind == RULE_PLT || (kind == RULE_CFA && (rule->base == REG_RSP || rule->base == REG_RBP)))) {
+		__u32 slot = rule->rbp_offset & RBP_SAVED && rule->rbp_offset != RBP_LOST ? -(rule->rbp_offset & ~RBP_SAVED) : 0;
+
+		if (!(slot & 7) && slot / 8 < SLOT_NONE)
+			w->bp_slot = slot / 8;
+	}
 	if (ra == 0)
 		return REASON_zero_ra;
 	return arrive(w, ra, cfa, bp);
+}
+
+/* One turn of a walk. Returns GO_ON, or how it has ended. */
+static __always_inline int turn(struct walk *w)
+{
+	int result;
+
+	if (memories_per_cpu && w->phase == WALK_REMEMBERS)
+		return use_memory(w->index);
+	result = memories_per_cpu && w->phase ? use_memory(w->index) : step(w);
+	if (memories_per_cpu && result >= 0 && result <= REASON_root_entry && !w->sample.elided &&
+	    w->sample.user_frames > REMEMBER_FROM)
+		return begin_to_remember(w->index, result);
+	return result;
+}
+
+/* How a walk ends that has no turns left: one that was being remembered had come to its root. */
+static __always_inline int end_at_limit(struct walk *w, int limit)
+{
+	if (w->ended != GO_ON)
+		return w->ended;
+	w->sample.failing_pc = w->pc;
+	return limit;
 }
 
 #endif

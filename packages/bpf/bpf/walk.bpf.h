@@ -12,6 +12,42 @@
 /* The slots of saved[]: rbx, r12 to r15. */
 #define SAVED_REGISTERS 5
 
+#define GO_ON (-1) /* the result of a turn of a walk that goes on; else an enum reason */
+
+/* What a turn of a walk does. */
+#define WALK_STEPS 0
+#define WALK_SPLICES 1
+#define WALK_REMEMBERS 2
+
+#define CANDIDATE_UNKNOWN ~0U
+#define SLOT_NONE 127
+#define REMEMBERED_SLOT_SHIFT 57
+
+struct trail_frame {
+	__u64 sp; /* and above REMEMBERED_SLOT_SHIFT the slot of bp: see bp_slot of struct walk */
+	__u64 bp;
+};
+
+/* What a record does not have of the frames of the walk in progress. */
+struct trail {
+	struct trail_frame frames[MAX_USER_FRAMES];
+};
+
+struct remembered_frame {
+	__u64 pc; /* with FRAME_BY_POINTER */
+	__u64 sp; /* as in trail_frame */
+	__u64 bp;
+};
+
+/* The outer frames of a whole walk of a thread, the root first. */
+struct memory {
+	__u32 tid;
+	__u32 version; /* of the process's mappings */
+	__u32 count;
+	__u32 reason;  /* how the walk ended */
+	struct remembered_frame frames[MAX_USER_FRAMES];
+};
+
 struct walk {
 	__u32 index;   /* of itself in the map walks */
 	__u32 samples; /* that it serves */
@@ -38,6 +74,18 @@ struct walk {
 	struct unwind_segment segment;
 
 	struct process process; /* count 0: not known */
+	/* Memory: see checkpoint.bpf.h. */
+	__u64 candidate_sp;     /* sp of the next remembered frame; ~0: there is none */
+	__u64 hash_before;      /* the sample's, before the frames that were spliced */
+	__u32 phase;            /* WALK_* */
+	__u32 candidate;        /* the next remembered frame, plus one; CANDIDATE_UNKNOWN; when it remembers: its next place */
+	__u32 spliced_from;     /* of the user frames, the first that was spliced, */
+	__u32 spliced_at;       /* and its place in the memory */
+	__u32 trail_from;       /* of the user frames, the first from which on all may be remembered */
+	__u32 remembered_from;  /* of the user frames, the next to be remembered */
+	__u32 bp_slot;          /* words from where bp was saved to the CFA; 0: not saved; SLOT_NONE: not so simple */
+	__u32 mapping_is_live;  /* the mapping is known from the kernel's list alone */
+	int ended;              /* how the walk that is being remembered ended */
 	__u32 in_exec;          /* the task is replacing its program */
 	__u32 max_frames;       /* kept */
 	__u32 ring;             /* of user frames, the first that is overwritten when there are more */
@@ -55,5 +103,12 @@ struct walk {
 	struct sample sample;
 	__u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
 };
+
+/* The hash of a stack with one more frame. */
+static __always_inline __u64 hash_frame(__u64 hash, __u64 frame)
+{
+	hash = (hash ^ frame) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
 
 #endif

@@ -19,9 +19,9 @@ export const structs = {
     types: { start: 'u64', end: 'u64', base: 'u64', segment: 'u32', kind: 'u32' },
   },
   process: {
-    size: 16,
-    offsets: { first: 0, count: 4, generation: 8, policy: 12, flags: 14 },
-    types: { first: 'u32', count: 'u32', generation: 'u32', policy: 'u16', flags: 'u16' },
+    size: 20,
+    offsets: { first: 0, count: 4, generation: 8, version: 12, policy: 16, flags: 18 },
+    types: { first: 'u32', count: 'u32', generation: 'u32', version: 'u32', policy: 'u16', flags: 'u16' },
   },
   file_key: {
     size: 16,
@@ -40,8 +40,8 @@ export const structs = {
   },
   sample: {
     size: 104,
-    offsets: { type: 0, reason: 2, strategy: 3, flags: 4, time: 8, stack_hash: 16, cgroup: 24, failing_pc: 32, walk: 40, tgid: 48, tid: 52, generation: 56, cpu: 60, kernel_frames: 64, policy: 66, user_frames: 68, steps: 72, tail_calls: 76, comm: 80, elided: 96, reserved: 100 },
-    types: { type: 'u16', reason: 'u8', strategy: 'u8', flags: 'u32', time: 'u64', stack_hash: 'u64', cgroup: 'u64', failing_pc: 'u64', walk: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', cpu: 'u32', kernel_frames: 'u16', policy: 'u16', user_frames: 'u32', steps: 'u32', tail_calls: 'u32', comm: 'char[16]', elided: 'u32', reserved: 'u32' },
+    offsets: { type: 0, reason: 2, strategy: 3, flags: 4, time: 8, stack_hash: 16, cgroup: 24, failing_pc: 32, walk: 40, tgid: 48, tid: 52, generation: 56, cpu: 60, kernel_frames: 64, policy: 66, user_frames: 68, steps: 72, tail_calls: 76, comm: 80, elided: 96, spliced: 100 },
+    types: { type: 'u16', reason: 'u8', strategy: 'u8', flags: 'u32', time: 'u64', stack_hash: 'u64', cgroup: 'u64', failing_pc: 'u64', walk: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', cpu: 'u32', kernel_frames: 'u16', policy: 'u16', user_frames: 'u32', steps: 'u32', tail_calls: 'u32', comm: 'char[16]', elided: 'u32', spliced: 'u32' },
   },
   spill: {
     size: 192,
@@ -54,9 +54,9 @@ export const structs = {
     types: { type: 'u16', reserved: 'u16', tgid: 'u32', parent: 'u32', generation: 'u32', time: 'u64', address: 'u64', comm: 'char[16]' },
   },
   counters: {
-    size: 608,
-    offsets: { fired: 0, steps: 8, user_frames: 16, tail_calls: 24, stacks_sent: 32, events_lost: 40, window_reads: 48, frame_pointer_steps: 56, spills_sent: 64, spills_limited: 72, spills_refused: 80, spills_unread: 88, by_reason: 96 },
-    types: { fired: 'u64', steps: 'u64', user_frames: 'u64', tail_calls: 'u64', stacks_sent: 'u64', events_lost: 'u64', window_reads: 'u64', frame_pointer_steps: 'u64', spills_sent: 'u64', spills_limited: 'u64', spills_refused: 'u64', spills_unread: 'u64', by_reason: 'u64[64]' },
+    size: 624,
+    offsets: { fired: 0, steps: 8, user_frames: 16, tail_calls: 24, stacks_sent: 32, events_lost: 40, window_reads: 48, frame_pointer_steps: 56, spliced_walks: 64, spliced_frames: 72, spills_sent: 80, spills_limited: 88, spills_refused: 96, spills_unread: 104, by_reason: 112 },
+    types: { fired: 'u64', steps: 'u64', user_frames: 'u64', tail_calls: 'u64', stacks_sent: 'u64', events_lost: 'u64', window_reads: 'u64', frame_pointer_steps: 'u64', spliced_walks: 'u64', spliced_frames: 'u64', spills_sent: 'u64', spills_limited: 'u64', spills_refused: 'u64', spills_unread: 'u64', by_reason: 'u64[64]' },
   },
 } as const;
 

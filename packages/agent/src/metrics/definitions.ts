@@ -145,6 +145,11 @@ export const WALK_METRICS = {
     'plumbline_unwind_frame_pointer_steps_total',
     'Steps by frame pointer, for want of unwind information',
   ),
+  splicedWalks: counter(
+    'plumbline_unwind_spliced_walks_total',
+    'Walks of which the outer part was verified against the last walk of the thread, in place of walking it',
+  ),
+  splicedFrames: counter('plumbline_unwind_spliced_frames_total', 'User frames of these parts'),
   tailCalls: counter('plumbline_unwind_tail_calls_total', 'Tail calls used by walks, strategy tailCall'),
   windowReads: counter('plumbline_unwind_window_reads_total', 'Windows of stack memory read by walks'),
   stacksSent: counter(

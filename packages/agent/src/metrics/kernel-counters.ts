@@ -12,6 +12,8 @@ export interface KernelCounts {
   readonly eventsLost: number;
   readonly windowReads: number;
   readonly framePointerSteps: number;
+  readonly splicedWalks: number;
+  readonly splicedFrames: number;
 }
 
 /** A reason that occurred, after what the agent moved from one to another (`recovered`, `stack_body_lost`). */
@@ -39,6 +41,8 @@ export function mirrorKernelCounters(metrics: AgentMetrics, source: KernelCountS
     ['processEventsLost', 'eventsLost'],
     ['windowReads', 'windowReads'],
     ['framePointerSteps', 'framePointerSteps'],
+    ['splicedWalks', 'splicedWalks'],
+    ['splicedFrames', 'splicedFrames'],
   ] as const;
   // One look per scrape: metrics are collected one after the other within the same turn of the event loop.
   let seen: ReturnType<KernelCountSource['read']> | undefined;

@@ -73,6 +73,8 @@ function kernel(): KernelCountSource & { fired: number; reads: number } {
         eventsLost: 0,
         windowReads: 0,
         framePointerSteps: 0,
+        splicedWalks: 0,
+        splicedFrames: 0,
       };
       const reasons = [
         { outcome: 'complete', reason: 'root_zero_ra', count: this.fired - 3 },

@@ -39,6 +39,7 @@ function stackOf(reason: string, user: readonly number[]): Stack {
     userFlags: Uint8Array.from(user, (_, i) => (i === 0 ? 1 : 0)),
     elided: 0,
     elidedAt: 0,
+    spliced: 0,
   };
 }
 

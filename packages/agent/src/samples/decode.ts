@@ -48,6 +48,8 @@ export interface Stack {
   /** User frames that were left out between `user[elidedAt - 1]` and `user[elidedAt]`; 0: none. */
   readonly elided: number;
   readonly elidedAt: number;
+  /** User frames that the kernel side took from the last walk of the thread, each verified. */
+  readonly spliced: number;
 }
 
 /** What each sample says for itself, whether its stack came with it or before. */
@@ -153,6 +155,7 @@ function decodeStack(view: DataView, offset: number, length: number, key: number
     userFlags,
     elided,
     elidedAt,
+    spliced: view.getUint32(offset + SAMPLE.spliced, true),
   };
 }
 

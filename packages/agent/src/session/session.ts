@@ -16,6 +16,7 @@ import {
   reasons,
   structs,
 } from '@plumbline/bpf';
+import { memoriesPerCpu } from './memories.ts';
 import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
 import { STRATEGIES, type StrategyProgram } from './strategy.ts';
 import { Tables } from './tables.ts';
@@ -26,6 +27,8 @@ export interface SessionOptions {
   readonly ringBytes?: number;
   /** Strategy tailCall: frames that one program walks; default: as many as the kernel's verifier takes. */
   readonly framesPerProgram?: number;
+  /** Whether walks are remembered (checkpoint.bpf.h); default: they are. */
+  readonly checkpoints?: boolean;
   /** Policy of processes without an entry; 0: they are left out. */
   readonly defaultPolicy: number;
   readonly onBatch: (batch: EventBatch) => void;
@@ -41,6 +44,9 @@ export interface KernelCounters {
   readonly eventsLost: number;
   readonly windowReads: number;
   readonly framePointerSteps: number;
+  /** Walks that were finished from memory, and the frames that they took from it. */
+  readonly splicedWalks: number;
+  readonly splicedFrames: number;
   /** By name; only those that occurred. */
   readonly byReason: Record<string, number>;
 }
@@ -62,6 +68,8 @@ export class Session {
   readonly tables: Tables;
   /** Strategy tailCall: frames that one program walks. */
   readonly framesPerProgram: number;
+  /** Whether walks are remembered. */
+  readonly checkpoints: boolean;
   /** Why better strategies are not used, as the kernel said it. */
   readonly refused: readonly { readonly strategy: string; readonly error: BpfError }[];
   readonly #object: BpfObject;
@@ -74,6 +82,7 @@ export class Session {
     this.#object = loaded.object;
     this.strategy = loaded.strategy;
     this.framesPerProgram = loaded.framesPerProgram;
+    this.checkpoints = loaded.checkpoints;
     this.refused = loaded.refused;
     this.tables = new Tables(loaded.object, (number) =>
       BpfMap.create({
@@ -162,6 +171,8 @@ export class Session {
       eventsLost: sum(offsets.events_lost),
       windowReads: sum(offsets.window_reads),
       framePointerSteps: sum(offsets.frame_pointer_steps),
+      splicedWalks: sum(offsets.spliced_walks),
+      splicedFrames: sum(offsets.spliced_frames),
       byReason,
     };
   }
@@ -211,6 +222,7 @@ interface Loaded {
   readonly object: BpfObject;
   readonly strategy: StrategyProgram;
   readonly framesPerProgram: number;
+  readonly checkpoints: boolean;
   readonly refused: { readonly strategy: string; readonly error: BpfError }[];
 }
 
@@ -220,30 +232,43 @@ function load(options: SessionOptions): Loaded {
   for (const strategy of candidates) {
     const tried = options.framesPerProgram === undefined ? FRAMES_PER_PROGRAM : [options.framesPerProgram];
     const sizes: readonly number[] = strategy.name === 'tailCall' ? tried : [0];
-    for (const framesPerProgram of sizes) {
+    // What the verifier takes differs from kernel to kernel: without checkpoints rather than not at all.
+    const forms = sizes.flatMap((framesPerProgram) =>
+      (options.checkpoints === false ? [false] : [true, false]).map((checkpoints) => ({
+        framesPerProgram,
+        checkpoints,
+      })),
+    );
+    for (const form of forms) {
       try {
-        return { object: loadObject(strategy, framesPerProgram, options), strategy, framesPerProgram, refused };
+        return { object: loadObject(strategy, form, options), strategy, ...form, refused };
       } catch (error) {
         // Only the verifier's refusal (also of a helper that the kernel lacks) says something about the strategy.
         if (!(error instanceof BpfError) || error.verifierLog === '') throw error;
-        if (framesPerProgram === sizes.at(-1)) refused.push({ strategy: strategy.name, error });
+        if (form === forms.at(-1)) refused.push({ strategy: strategy.name, error });
       }
     }
   }
   throw refused.at(-1)?.error ?? new Error('no strategy to try');
 }
 
-function loadObject(strategy: StrategyProgram, framesPerProgram: number, options: SessionOptions): BpfObject {
+function loadObject(
+  strategy: StrategyProgram,
+  { framesPerProgram, checkpoints }: Pick<Loaded, 'framesPerProgram' | 'checkpoints'>,
+  options: SessionOptions,
+): BpfObject {
   const object = BpfObject.open(builtFile('profiler.bpf.o'));
   try {
     for (const { programs } of STRATEGIES)
       for (const program of programs) object.setAutoload(program, strategy.programs.includes(program));
     object.setMaxEntries('events', options.ringBytes ?? 8 << 20);
-    object.setMaxEntries(
-      'walks',
-      Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1,
-    );
+    const cpus = Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1;
+    object.setMaxEntries('walks', cpus);
+    const memories = checkpoints ? memoriesPerCpu(cpus) : 0;
+    object.setMaxEntries('memories', Math.max(1, cpus * memories));
+    object.setMaxEntries('trails', checkpoints ? cpus : 1);
     object.setRodata({
+      memories_per_cpu: memories,
       has_task_pt_regs: hasTaskPtRegs(),
       ...(framesPerProgram > 0 ? { frames_per_program: framesPerProgram } : {}),
     });

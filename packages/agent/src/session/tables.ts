@@ -43,6 +43,8 @@ const SPILL_BURST = 400;
 interface Run {
   readonly first: number;
   readonly count: number;
+  /** No other run ever has it, though room is used again: what was remembered of walks by other mappings does not count. */
+  readonly version: number;
   users: number;
 }
 
@@ -65,6 +67,7 @@ export class Tables {
   readonly #freeSegments: number[] = [];
   #lastSegment = 0;
   readonly #runs: ShardAllocator;
+  #lastVersion = 0;
   readonly #runRooms = new Map<Run, Room>();
   readonly #runOf = new WeakMap<readonly KernelMapping[], Run>();
   readonly #written = new Map<number, Written>();
@@ -177,6 +180,7 @@ export class Tables {
     value.setUint32(offsets.first, run.first, true);
     value.setUint32(offsets.count, run.count, true);
     value.setUint32(offsets.generation, generation, true);
+    value.setUint32(offsets.version, run.version, true);
     value.setUint16(offsets.policy, policy, true);
     this.#processes.update(tgid, new Uint8Array(value.buffer));
     this.#written.set(tgid, { run, list });
@@ -236,7 +240,7 @@ export class Tables {
   #writeRun(list: readonly KernelMapping[]): Run | undefined {
     const room = this.#runs.allocate(16 * Math.max(1, list.length));
     if (!room) return undefined;
-    const run: Run = { first: room.offset / 16, count: list.length, users: 0 };
+    const run: Run = { first: room.offset / 16, count: list.length, version: ++this.#lastVersion, users: 0 };
     this.#runRooms.set(run, room);
     const { size, offsets } = structs.mapping;
     const values = new DataView(new ArrayBuffer(size * list.length));
