@@ -211,6 +211,10 @@ class Agent {
         { name: 'frequency', value: `${this.#budget?.frequencyHz ?? 0} Hz` },
       ],
       explain: () => this.#explainContext(),
+      objective: (name) => {
+        const rule = this.#config?.spec.rules.find(({ policy }) => policy.name === name);
+        return rule && Number(rule.objective.truncatedRatio);
+      },
       usual: (policy, workload) => this.#baselines.of(policy, workload),
       refreshSeconds: 10,
       version,

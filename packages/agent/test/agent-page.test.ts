@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The page that the agent serves, in a real browser. `PLUMBLINE_SCREENSHOT=FILE` keeps a picture of it. */
+/** The pages that the agent serves, in a real browser. `PLUMBLINE_SCREENSHOT=FOLDER` keeps pictures of them. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { reasons } from '@plumbline/bpf';
 import { Health } from '../src/http/health.ts';
@@ -37,7 +38,11 @@ function profileOf(stacks: readonly Stack[]): Profile {
       [ATTRIBUTE.containerId]: container,
     });
     const outcome = truncated === undefined ? 'complete' : 'truncated';
-    const attributes = { [ATTRIBUTE.stackOutcome]: outcome, [ATTRIBUTE.truncationReason]: truncated };
+    const attributes = {
+      [ATTRIBUTE.stackOutcome]: outcome,
+      [ATTRIBUTE.truncationReason]: truncated,
+      [ATTRIBUTE.policyName]: 'standard',
+    };
     profile.addSample(resource, profile.stacks.internLeafFirst(handles.reverse()), attributes, count);
     profile.countOutcome(outcome, truncated ?? 'root_undefined_ra', count);
   }
@@ -62,6 +67,11 @@ const STACKS: Stack[] = [
   { pid: 80, name: 'blackbox', frames: ['strange_code'], count: 15, truncated: 'no_unwind_info' },
   { pid: 90, name: 'sshd', frames: ['_start', 'main', 'poll'], count: 5 },
 ];
+
+function keep(name: string, picture: Buffer): void {
+  const folder = process.env.PLUMBLINE_SCREENSHOT;
+  if (folder) writeFileSync(join(folder, `${name}.png`), picture);
+}
 
 describe('the page of the agent in a browser', { skip: chromium ? false : 'no Chromium on this machine' }, () => {
   const recent = new RecentProfiles({ windowMs: 300_000 });
@@ -89,12 +99,13 @@ describe('the page of the agent in a browser', { skip: chromium ? false : 'no Ch
         { name: 'node', value: 'worker-1' },
         { name: 'strategy', value: 'loop' },
       ],
+      objective: () => 0.01,
       refreshSeconds: 1,
       version: '0.0.0',
       log: silentLogger,
     });
     browser = await Browser.start(chromium ?? '');
-    await browser.open(`http://${server.address}/`);
+    await browser.open(`http://${server.address}/flame`);
     await browser.until('document.getElementById("canvas").width > 300');
   });
   after(async () => {
@@ -112,7 +123,7 @@ describe('the page of the agent in a browser', { skip: chromium ? false : 'no Ch
       /no_unwind_info.*the file has no unwind/,
     );
     const picture = await browser.screenshot();
-    if (process.env.PLUMBLINE_SCREENSHOT) writeFileSync(process.env.PLUMBLINE_SCREENSHOT, picture);
+    keep('flame', picture);
   });
 
   test('processes and containers can be chosen, with their own share of cut stacks', async () => {
@@ -149,6 +160,25 @@ describe('the page of the agent in a browser', { skip: chromium ? false : 'no Ch
     assert.equal(await requests(), before);
     await browser.evaluate('document.getElementById("refresh").click()');
     await browser.until('document.getElementById("details").textContent.includes("305 samples")');
+  });
+
+  test('the overview says first which workload has a problem, and leads to its stacks', async () => {
+    recent.add(profileOf([{ ...STACKS[2], count: 85 }])); // a hundred with those before: enough to say something
+    await browser.open(`http://${server.address}/`);
+    const text = await browser.evaluate<string>('document.querySelector(".verdict").innerText');
+    assert.match(text, /^blackbox: 100\.0 % of its stacks are cut, policy standard promises at most 1\.0 %/);
+    assert.match(text, /no_unwind_info: build the file with/);
+    const rows = 'document.querySelectorAll(".workloads tbody tr")';
+    assert.equal(await browser.evaluate(`${rows}[0].className`), 'bad');
+    const width = (part: string) =>
+      browser.evaluate<number>(`${rows}[0].querySelector(".fill-${part}").getBoundingClientRect().width`);
+    assert.ok((await width('truncated')) > 50 && (await width('complete')) === 0, 'the bar is drawn');
+    keep('overview', await browser.screenshot());
+    await browser.evaluate(`${rows}[0].querySelector("a").click()`);
+    await browser.until(
+      'document.title === "Plumbline: blackbox" && document.getElementById("details").textContent !== ""',
+    );
+    assert.match(await details(), /blackbox \(80\)/);
   });
 
   test('nothing went wrong in the page, its security policy included', () => assert.deepEqual(browser.errors, []));

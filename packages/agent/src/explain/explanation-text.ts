@@ -56,8 +56,8 @@ function causeLines(cause: Cause, number: number, emphasize: Emphasize): string[
   return lines;
 }
 
-/** The advice, with the limit in force where a limit cuts. */
-function adviceOf({ reason, advice, policies, newerKernel }: Cause): string {
+/** The advice of a cause, with the limit in force where a limit cuts; without a full stop. */
+export function adviceOf({ reason, advice, policies, newerKernel }: Cause): string {
   const [policy] = policies;
   if (reason === 'frame_limit' && policy) {
     if (policy.name === '') return `raise --max-frames, which is ${policy.maxFrames} (at most 4096)`;

@@ -16,11 +16,9 @@ export interface CompletenessOptions {
   readonly sentences: ReadonlyMap<string, string>;
 }
 
-export function addCompleteness(
-  app: FastifyInstance,
-  { recent, explain, usual, sentences }: CompletenessOptions,
-): void {
-  const context = () => explain?.() ?? { kernel: '', strategy: '', kernelLimits: [], policies: [], sentences };
+export function addCompleteness(app: FastifyInstance, options: CompletenessOptions): void {
+  const { recent, usual } = options;
+  const context = () => explainContext(options);
 
   app.get<{ Querystring: Record<string, unknown> }>('/api/explain', async (request) => {
     const query = readProfileQuery(request.query, recent.windowMs);
@@ -34,4 +32,11 @@ export function addCompleteness(
     const query = readProfileQuery(request.query, recent.windowMs);
     return { windowMs: query.sinceMs, workloads: summarizeWorkloads(recent.since(query), usual) };
   });
+}
+
+export function explainContext({
+  explain,
+  sentences,
+}: Pick<CompletenessOptions, 'explain' | 'sentences'>): ExplainContext {
+  return explain?.() ?? { kernel: '', strategy: '', kernelLimits: [], policies: [], sentences };
 }

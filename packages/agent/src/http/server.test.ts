@@ -115,15 +115,15 @@ test('recent samples as folded stacks, pprof and OTLP, of all, one process or on
   assert.equal(json.resourceProfiles.length, 2);
 });
 
-test('the page has the samples in it, cannot be framed, and runs only its own script', async (t) => {
+test('the flame graph has the samples in it, cannot be framed, and runs only its own script', async (t) => {
   const { get, recent } = await scene(t);
   sample(recent, 7, ['</script><b>', 'main'], 3);
-  const response = await get('/');
+  const response = await get('/flame?since=5m');
   const policy = response.headers.get('content-security-policy') ?? '';
   assert.match(policy, /default-src 'none'.*frame-ancestors 'none'/);
   assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
   const html = await response.text();
-  assert.match(html, /data-refresh-url="\/api\/flame" data-refresh-seconds="10"/);
+  assert.match(html, /data-refresh-url="\/api\/flame\?since=5m" data-refresh-seconds="10"/);
   assert.ok(!html.includes('</script><b>'));
   const flame = await read<FlameData>(await get('/api/flame'));
   assert.equal(flame.processes[0].total, 3);
@@ -134,6 +134,27 @@ test('the page has the samples in it, cannot be framed, and runs only its own sc
   ]);
 });
 
+test('the overview names workloads and reasons, and lets neither speak as HTML', async (t) => {
+  const { get, recent, health } = await scene(t);
+  sample(recent, 7, ['main'], 3);
+  const { headers, text } = await get('/').then(async (answer) => ({
+    headers: answer.headers,
+    text: await answer.text(),
+  }));
+  assert.match(
+    headers.get('content-security-policy') ?? '',
+    /default-src 'none'; style-src 'sha256-[^;]+'.*frame-ancestors 'none'/,
+  );
+  assert.doesNotMatch(text, /<script|style=/);
+  assert.match(text, /worker-&lt;1&gt;/);
+  assert.doesNotMatch(text, /not profiled as configured/);
+  health.check('ready', 'configuration', () => new AgentError('config_invalid', 'rule <x> is wrong', 'mend it'));
+  assert.match(
+    await (await get('/')).text(),
+    /not profiled as configured:<\/b> rule &lt;x&gt; is wrong\. To do: mend it\./,
+  );
+});
+
 test('large answers are compressed for who takes it', async (t) => {
   const { server } = await scene(t);
   for (const [accept, encoding] of [
@@ -142,7 +163,7 @@ test('large answers are compressed for who takes it', async (t) => {
   ] as const) {
     const { get } = await import('node:http');
     const headers = await new Promise<Record<string, unknown>>((resolve, reject) => {
-      get(`http://${server.address}/`, { headers: { 'accept-encoding': accept } }, (response) => {
+      get(`http://${server.address}/flame`, { headers: { 'accept-encoding': accept } }, (response) => {
         response.resume().on('end', () => resolve(response.headers));
       }).on('error', reject);
     });

@@ -6,14 +6,17 @@ import { constants, gzip } from 'node:zlib';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { ListenAddress } from '../config/agent-settings.ts';
 import { AgentError } from '../errors.ts';
+import { explainProfile } from '../explain/explanation.ts';
+import { summarizeWorkloads } from '../explain/workload-summary.ts';
 import { buildFlameData } from '../export/flame-graph/flame-tree.ts';
 import { PAGE_SECURITY_POLICY, renderPage } from '../export/flame-graph/page.ts';
 import { encodeFolded } from '../export/folded.ts';
 import { encodeOtlpJson } from '../export/otlp-json.ts';
 import { encodePprof } from '../export/pprof.ts';
 import type { Logger } from '../log.ts';
-import { addCompleteness, type CompletenessOptions } from './completeness.ts';
+import { addCompleteness, type CompletenessOptions, explainContext } from './completeness.ts';
 import type { Health } from './health.ts';
+import { OVERVIEW_SECURITY_POLICY, renderOverview } from './overview-page.ts';
 import { type ProfileQuery, readProfileQuery } from './profile-query.ts';
 import type { RecentProfiles } from './recent-profiles.ts';
 
@@ -24,6 +27,8 @@ export interface HttpServerOptions extends Pick<CompletenessOptions, 'explain' |
   readonly recent: RecentProfiles;
   /** Reason → what it means to a person. */
   readonly sentences: ReadonlyMap<string, string>;
+  /** Truncated ratio that a policy promises; absent: the overview compares with none. */
+  readonly objective?: (policy: string) => number | undefined;
   /** For the head of the page, asked at each view: node, strategy, frequency. */
   readonly facts: () => { readonly name: string; readonly value: string }[];
   /** How often the page asks for newer samples. */
@@ -58,7 +63,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     reply.code(404).send({
       error: {
         code: 'not_found',
-        message: 'there is /, /api/profile, /api/flame, /api/workloads, /api/explain, /metrics, /healthz and /readyz',
+        message:
+          'there is /, /flame, /api/profile, /api/flame, /api/workloads, /api/explain, /metrics, /healthz and /readyz',
       },
     });
   });
@@ -119,15 +125,18 @@ function addProfiles(app: FastifyInstance, options: HttpServerOptions): void {
     });
   });
 
-  const flameData = (query: Pick<ProfileQuery, 'sinceMs' | 'select' | 'workload'>) => {
+  const factsOf = (sinceMs: number) => {
     const left = recent.leftOut;
-    const facts = [
-      { name: 'window', value: `last ${windowText(query.sinceMs)}` },
+    return [
+      { name: 'window', value: `last ${windowText(sinceMs)}` },
       ...options.facts(),
       ...(left > 0 ? [{ name: 'not shown for want of memory', value: `${left} samples` }] : []),
     ];
+  };
+  const flameData = (query: Pick<ProfileQuery, 'sinceMs' | 'select' | 'workload'>) => {
     const profile = recent.since(query);
     const title = query.workload === undefined ? 'Plumbline' : `Plumbline: ${query.workload}`;
+    const facts = factsOf(query.sinceMs);
     return buildFlameData([profile], { title, facts, sentences: options.sentences, maxNodes: 100_000 });
   };
   app.get<{ Querystring: Record<string, unknown> }>('/api/flame', async (request, reply) => {
@@ -135,12 +144,29 @@ function addProfiles(app: FastifyInstance, options: HttpServerOptions): void {
     reply.type(CONTENT_TYPES.json);
     return oneAtATime(async () => compressed(request, reply, JSON.stringify(flameData(query))));
   });
-  app.get('/', async (request, reply) => {
+  app.get<{ Querystring: Record<string, unknown> }>('/flame', async (request, reply) => {
+    const query = readProfileQuery(request.query, recent.windowMs);
     reply.type('text/html; charset=utf-8');
     reply.header('content-security-policy', `${PAGE_SECURITY_POLICY}; frame-ancestors 'none'`);
+    const asked = request.url.includes('?') ? request.url.slice(request.url.indexOf('?')) : '';
     return oneAtATime(async () => {
-      const page = { refreshUrl: '/api/flame', refreshSeconds: options.refreshSeconds };
-      return compressed(request, reply, renderPage(flameData({ sinceMs: recent.windowMs }), page));
+      const page = { refreshUrl: `/api/flame${asked}`, refreshSeconds: options.refreshSeconds, homeUrl: '/' };
+      return compressed(request, reply, renderPage(flameData(query), page));
+    });
+  });
+  app.get('/', async (request, reply) => {
+    reply.type('text/html; charset=utf-8');
+    reply.header('content-security-policy', OVERVIEW_SECURITY_POLICY);
+    return oneAtATime(async () => {
+      const profile = recent.since({ sinceMs: recent.windowMs });
+      const page = renderOverview({
+        facts: factsOf(recent.windowMs),
+        problems: options.health.problems('ready'),
+        workloads: summarizeWorkloads(profile, options.usual),
+        explanation: explainProfile(profile, explainContext(options)),
+        objective: options.objective ?? (() => undefined),
+      });
+      return compressed(request, reply, page);
     });
   });
 }

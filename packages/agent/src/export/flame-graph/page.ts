@@ -8,6 +8,8 @@ export interface PageOptions {
   refreshUrl?: string;
   /** With `refreshUrl`: it does so by itself this often, until a person looks at a part or turns it off. */
   refreshSeconds?: number;
+  /** Where the title leads to. */
+  homeUrl?: string;
 }
 
 const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
@@ -27,7 +29,7 @@ export const PAGE_SECURITY_POLICY = [
 
 /** The flame graph page: one HTML file with script, style and data in it, that loads nothing. */
 export function renderPage(data: FlameData, options: PageOptions = {}): string {
-  const { refreshUrl, refreshSeconds } = options;
+  const { refreshUrl, refreshSeconds, homeUrl } = options;
   const every = refreshSeconds === undefined ? '' : ` data-refresh-seconds="${refreshSeconds}"`;
   const refresh = refreshUrl === undefined ? '' : ` data-refresh-url="${escapeHtml(refreshUrl)}"${every}`;
   return `<!doctype html>
@@ -41,7 +43,7 @@ export function renderPage(data: FlameData, options: PageOptions = {}): string {
 </head>
 <body${refresh}>
 <header>
-<h1 id="title">${escapeHtml(data.title)}</h1>
+${homeUrl === undefined ? '' : `<a class="home" href="${escapeHtml(homeUrl)}">Overview</a>\n`}<h1 id="title">${escapeHtml(data.title)}</h1>
 <div id="facts" class="facts"></div>
 </header>
 <section class="summary" aria-label="What became of the samples">
@@ -80,6 +82,6 @@ export function renderPage(data: FlameData, options: PageOptions = {}): string {
 `;
 }
 
-function escapeHtml(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }
