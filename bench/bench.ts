@@ -4,11 +4,12 @@
  *
  *   node bench/bench.ts [--brief] [--write] [case...]
  *
- * Cases: walk, unwind-table, drain, agent. `--brief` takes minutes less and says less; `--write` puts the tables into
+ * Cases: walk, unwind-table, drain, agent, export-size. `--brief` takes minutes less and says less; `--write` puts the tables into
  * docs/performance.md, each in the place of its title.
  */
 import { benchAgentCost } from './agent-cost.ts';
 import { benchDrain } from './drain.ts';
+import { benchExportSize } from './export-size.ts';
 import { machine } from './machine.ts';
 import { asText, type Table } from './table.ts';
 import { benchUnwindTable } from './unwind-table.ts';
@@ -20,6 +21,7 @@ const cases: Readonly<Record<string, (brief: boolean) => Promise<Table>>> = {
   'unwind-table': benchUnwindTable,
   drain: benchDrain,
   agent: benchAgentCost,
+  'export-size': benchExportSize,
 };
 
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));

@@ -16,6 +16,7 @@ import { systemClock } from './clock.ts';
 import type { EffectiveConfig } from './config/source.ts';
 import { AgentError } from './errors.ts';
 import type { ExplainContext } from './explain/explanation.ts';
+import { foldRecursion } from './export/fold-recursion.ts';
 import { Destinations } from './exports.ts';
 import { Health } from './http/health.ts';
 import { RecentProfiles } from './http/recent-profiles.ts';
@@ -429,7 +430,7 @@ class Agent {
     this.#recent.add(whole);
     const everything = `true ${config.spec.rules.map((_, index) => index + 1).join()}`;
     const profiles = new Map<string, Profile>([[everything, whole]]);
-    for (const { profileKey, policies, markTruncated, exporter } of destinations) {
+    for (const { profileKey, policies, markTruncated, foldRecursion: fold, exporter } of destinations) {
       let profile = profiles.get(profileKey);
       if (!profile) {
         profile = await build(
@@ -438,7 +439,7 @@ class Agent {
         );
         profiles.set(profileKey, profile);
       }
-      if (profile.samples.count > 0) void exporter.export(profile);
+      if (profile.samples.count > 0) void exporter.export(fold ? foldRecursion(profile) : profile);
     }
     this.#feed.interval(counts, config.spec, this.#workloads, profiler, (performance.now() - begun) / 1e3);
     this.#baselines.observe(counts, policies, ({ stack }) => {

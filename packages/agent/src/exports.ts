@@ -13,6 +13,7 @@ export interface Destination {
   readonly name: string;
   readonly exporter: OtlpSender | PprofDirectory;
   readonly markTruncated: boolean;
+  readonly foldRecursion: boolean;
   /** Kernel policies (rule numbers from 1) whose samples go here. */
   readonly policies: ReadonlySet<number>;
   /** Destinations of equal key take the same profile. */
@@ -52,6 +53,7 @@ export class Destinations {
         name: wanted.name,
         exporter,
         markTruncated: wanted.markTruncated,
+        foldRecursion: wanted.foldRecursion ?? false,
         policies,
         profileKey: `${wanted.markTruncated} ${[...policies].join()}`,
       });

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { builtFile } from '@plumbline/bpf';
 import type { JsonSummary } from '../src/cli/summary.ts';
+import { unfoldFoldedText } from '../src/export/fold-recursion.ts';
 
 const PLUMBLINE = fileURLToPath(new URL('../../../bin/plumbline', import.meta.url));
 /** Root without any capability: files stay readable wherever the checkout lies. */
@@ -63,6 +64,32 @@ describe('plumbline record', { skip: missing ?? false, concurrency: 1 }, () => {
     assert.match(stderr, /Recorded .*\(pid \d+\) for [\d.]+s at 99 Hz/);
     assert.match(stderr, /user stacks reach their root/);
     assert.deepEqual(readdirSync(folder), []);
+  });
+
+  test('a recursion folded: as deep as it is, and unfolded as it was', () => {
+    const deep = 'f() { if [ "$1" -gt 0 ]; then f $(($1 - 1)); else while :; do :; done; fi; }; f 100';
+    const record = (...flags: string[]) => {
+      const words = ['record', '-d', '1s', '-f', 'folded', '-o', '-', ...flags, '--', '/bin/sh', '-c', deep];
+      const { stdout, stderr, status } = run(words);
+      assert.ok(stdout !== '', `${status} ${stderr}`);
+      return stdout;
+    };
+    const folded = record('--fold-recursion');
+    const repeats = [...folded.matchAll(/\[repeated (\d+) times: \d+ frames?\]/g)].map(([, times]) => Number(times));
+    assert.ok(repeats.includes(101), folded.slice(0, 500));
+    const depths = (text: string) =>
+      new Set(
+        text
+          .trimEnd()
+          .split('\n')
+          .map((line) => line.split(';').length),
+      );
+    const [unfolded, plain] = [depths(unfoldFoldedText(folded)), depths(record())];
+    assert.ok(
+      [...unfolded].some((depth) => plain.has(depth)),
+      `${[...unfolded]} and ${[...plain]}`,
+    );
+    assert.ok(Math.max(...depths(folded)) * 5 < Math.max(...plain));
   });
 
   test('the JSON summary: every sample that fired has one outcome', () => {

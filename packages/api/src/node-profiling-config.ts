@@ -91,6 +91,12 @@ export const NodeExport = withRules(
       .describe(
         'Give truncated stacks the root frame `[truncated: <reason>]`, so that no flame graph shows them as whole.',
       ),
+    foldRecursion: z
+      .boolean()
+      .optional()
+      .describe(
+        'Send frames that repeat in a row once, followed by a frame `[repeated N times: M frames]`. Absent: no.',
+      ),
   }),
   [
     {

@@ -88,7 +88,15 @@ export const ProfilingPolicySpec = z
       'What profiling may cost. On a node, the lowest budget of its policies counts.',
     ),
     export: z
-      .object({ otlp: OtlpExport.optional().describe('An OpenTelemetry collector or backend.') })
+      .object({
+        otlp: OtlpExport.optional().describe('An OpenTelemetry collector or backend.'),
+        foldRecursion: z
+          .boolean()
+          .optional()
+          .describe(
+            'Send frames that repeat in a row once, followed by a frame `[repeated N times: M frames]`. Absent: no.',
+          ),
+      })
       .prefault({})
       .describe('Where profiles go. Empty: where the operator’s default says.'),
     rollout: Rollout.prefault({}).describe('How a new revision reaches the nodes.'),

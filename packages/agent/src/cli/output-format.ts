@@ -31,6 +31,8 @@ export function formatOfName(path: string): OutputFormat | undefined {
 
 export interface EncodeOptions {
   readonly version: string;
+  /** Write frames that repeat in a row once, with their count. */
+  readonly foldRecursion?: boolean;
   /** Of the HTML page: title, facts below it, and what each reason means. */
   readonly title: string;
   readonly facts: { name: string; value: string }[];
@@ -43,19 +45,24 @@ export async function* encode(
   result: RecordResult,
   options: EncodeOptions,
 ): AsyncGenerator<string | Uint8Array> {
+  const { foldRecursion } = options;
+  const profile =
+    foldRecursion && format !== 'folded'
+      ? (await import('../export/fold-recursion.ts')).foldRecursion(result.profile)
+      : result.profile;
   switch (format) {
     case 'folded':
-      yield (await import('../export/folded.ts')).encodeFolded(result.profile);
+      yield (await import('../export/folded.ts')).encodeFolded(profile, { foldRecursion });
       return;
     case 'pprof':
-      yield await (await import('../export/pprof.ts')).encodePprof(result.profile);
+      yield await (await import('../export/pprof.ts')).encodePprof(profile);
       return;
     case 'otlp-json':
-      yield (await import('../export/otlp-json.ts')).encodeOtlpJson(result.profile, { scopeVersion: options.version });
+      yield (await import('../export/otlp-json.ts')).encodeOtlpJson(profile, { scopeVersion: options.version });
       yield '\n';
       return;
     case 'html':
-      yield (await import('../export/html.ts')).encodeHtml(result.profile, options);
+      yield (await import('../export/html.ts')).encodeHtml(profile, options);
       return;
     case 'raw':
       for (const stack of result.rawStacks()) yield `${rawLine(stack)}\n`;

@@ -30,6 +30,7 @@ test('defaults: ten seconds at 99 Hz, best strategy, into a flame graph with a d
     path: 'plumbline-all-20261127-152405.html',
     what: 'all processes',
     json: false,
+    foldRecursion: false,
   });
 });
 
@@ -124,4 +125,12 @@ test('a process that has ended but was not waited for is gone', async (t) => {
 test('a name for the file is made of safe characters', () => {
   assert.equal(datedName('../a b', NOW, 'pprof'), 'plumbline-.._a_b-20261127-152405.pb.gz');
   assert.equal(datedName('', NOW, 'raw'), 'plumbline-command-20261127-152405.jsonl');
+});
+
+test('folding is for stacks in a format that has a place for the count', () => {
+  assert.equal(request(['--all', '--fold-recursion', '-o', 'x.pb.gz']).foldRecursion, true);
+  assert.throws(
+    () => request(['--all', '--fold-recursion', '--format', 'raw']),
+    /--fold-recursion is not for raw stacks/,
+  );
 });

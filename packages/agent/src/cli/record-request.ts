@@ -35,6 +35,7 @@ export interface RecordRequest {
   /** For people: `postgres (pid 4242)`. */
   readonly what: string;
   readonly json: boolean;
+  readonly foldRecursion: boolean;
 }
 
 export interface RequestContext {
@@ -74,6 +75,8 @@ export function readRecordRequest(args: Arguments, context: RequestContext): Rec
   const fallback = toStdout || output !== undefined ? 'folded' : 'html';
   const format = choice('format', (output && formatOfName(output)) || fallback, OUTPUT_FORMATS);
 
+  const foldRecursion = args.flags['fold-recursion'] === true;
+  if (foldRecursion && format === 'raw') throw usage('--fold-recursion is not for raw stacks');
   const { target, what, fileWord } = findTarget(kind, numbers, args, context, toStdout || json);
   return {
     options: { target, durationMs, frequency, event, strategy, maxFrames, keepRawStacks: format === 'raw' },
@@ -81,6 +84,7 @@ export function readRecordRequest(args: Arguments, context: RequestContext): Rec
     path: toStdout ? undefined : (output ?? datedName(fileWord, context.now, format)),
     what,
     json,
+    foldRecursion,
   };
 }
 

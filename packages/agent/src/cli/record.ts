@@ -63,6 +63,10 @@ export const recordCommand: Command = {
       help: `${orList(OUTPUT_FORMATS)}. Default: by the name of the output; folded on standard output, else html.`,
     },
     {
+      name: 'fold-recursion',
+      help: 'Write frames that repeat in a row once, followed by a frame `[repeated N times: M frames]`. Not for raw.',
+    },
+    {
       name: 'output',
       short: 'o',
       value: 'FILE',
@@ -129,6 +133,7 @@ async function recordTo(output: Output, request: RecordRequest, context: Command
   const bytes = await output.write(
     encode(request.format, result, {
       version: VERSION,
+      foldRecursion: request.foldRecursion,
       title: `Plumbline: ${request.what}`,
       facts: pageFacts(request, result),
       sentences: new Map(reasons.map(({ name, sentence }) => [name, sentence])),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { AttributeSetHandle } from '../profile/attribute-table.ts';
+import { foldCycles, repeatName } from '../profile/frame-cycles.ts';
 import { frameLabel } from '../profile/frame-label.ts';
 import { type FrameHandle, NO_FRAME } from '../profile/frame-table.ts';
 import type { Profile } from '../profile/profile.ts';
@@ -7,6 +8,8 @@ import type { SampleHandle } from '../profile/sample-table.ts';
 import { EMPTY_STACK } from '../profile/stack-table.ts';
 
 export interface FoldedOptions {
+  /** Write frames that repeat in a row once, with their count; `unfoldFoldedText` reads it back. */
+  foldRecursion?: boolean;
   /** A first frame for the stacks of a resource, such as the name of its process; undefined for none. */
   prefix?: (resource: AttributeSetHandle) => string | undefined;
 }
@@ -14,6 +17,18 @@ export interface FoldedOptions {
 /** A name as the format can hold it: what separates frames and lines is replaced. */
 export function foldedName(name: string): string {
   return name.replaceAll(';', ':').replaceAll(/[\r\n\u2028\u2029]+/g, ' ');
+}
+
+/** Root first. Frames are equal where their names are, whatever line they stopped at: that folds more than addresses would. */
+function foldNames(path: readonly string[]): string[] {
+  const numbers = new Map<string, number>();
+  const frames = path.map((name) => {
+    const number = numbers.get(name) ?? numbers.size;
+    numbers.set(name, number);
+    return number;
+  });
+  const names = [...numbers.keys()];
+  return foldCycles(frames).map((item) => (typeof item === 'number' ? names[item] : repeatName(item)));
 }
 
 /**
@@ -38,7 +53,8 @@ export function encodeFolded(profile: Profile, options: FoldedOptions = {}): str
     const prefix = options.prefix?.(samples.resource(sample as SampleHandle));
     if (prefix !== undefined) path.push(foldedName(prefix));
     if (path.length === 0) path.push('[no stack]');
-    const line = path.reverse().join(';');
+    path.reverse();
+    const line = (options.foldRecursion ? foldNames(path) : path).join(';');
     totals.set(line, (totals.get(line) ?? 0) + samples.value(sample as SampleHandle));
   }
   const lines = [...totals].map(([stack, value]) => `${stack} ${value}\n`);

@@ -38,7 +38,10 @@ export interface OtlpPlan {
   schemaUrl: string;
 }
 
-/** All samples of a profile, grouped by resource. */
+/**
+ * All samples of a profile, grouped by resource. The format lists each stack in full; stacks with a common outer part come one
+ * after the other, so that compression finds it, and requests that a profile is split into share less of their dictionaries.
+ */
 export function groupByResource(profile: Profile): ResourceSamples[] {
   const groups = new Map<AttributeSetHandle, ResourceSamples>();
   for (let i = 0; i < profile.samples.count; i++) {
@@ -51,6 +54,9 @@ export function groupByResource(profile: Profile): ResourceSamples[] {
     }
     group.samples.push(sample);
   }
+  const order = profile.stacks.treeOrder();
+  const place = (sample: SampleHandle) => order[profile.samples.stack(sample)];
+  for (const { samples } of groups.values()) samples.sort((a, b) => place(a) - place(b));
   return [...groups.values()];
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { NO_ATTRIBUTES } from './attribute-table.ts';
-import { FRAME_KINDS, type FrameRow, NO_FRAME } from './frame-table.ts';
+import { FRAME_KINDS, type FrameHandle, type FrameRow, NO_FRAME } from './frame-table.ts';
 import { NO_MAPPING } from './mapping-table.ts';
 import { Profile } from './profile.ts';
 import { EMPTY_STACK, StackTable } from './stack-table.ts';
@@ -102,4 +102,26 @@ test('outcomes are counted by reason', () => {
     { outcome: 'complete', reason: 'root_entry', count: 5 },
     { outcome: 'truncated', reason: 'no_mapping', count: 3 },
   ]);
+});
+
+test('stacks in tree order: whoever shares an outer part stands together', () => {
+  fc.assert(
+    fc.property(fc.array(fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 6 }), { maxLength: 30 }), (paths) => {
+      const stacks = new StackTable();
+      const handles = paths.map((path) => stacks.internLeafFirst(path as FrameHandle[]));
+      const order = stacks.treeOrder();
+      assert.deepEqual(
+        [...order].sort((a, b) => a - b),
+        [...order.keys()],
+      );
+      const sorted = [...new Set(handles)].sort((a, b) => order[a] - order[b]);
+      const rootFirst = sorted.map((handle) => stacks.leafFirst(handle).reverse());
+      // Between two stacks with a common beginning there is none without it.
+      for (const [i, one] of rootFirst.entries())
+        for (let length = 1; length <= one.length; length++) {
+          const shares = rootFirst.map((other) => other.slice(0, length).join() === one.slice(0, length).join());
+          assert.equal(shares.lastIndexOf(true) - shares.indexOf(true) + 1, shares.filter(Boolean).length, `${i}`);
+        }
+    }),
+  );
 });

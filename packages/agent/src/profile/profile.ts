@@ -13,6 +13,8 @@ export interface ValueType {
   unit: string;
 }
 
+export type ProfileTables = Pick<Profile, 'strings' | 'functions' | 'mappings' | 'frames' | 'stacks' | 'attributes'>;
+
 export interface ProfileOptions {
   /** Start of the interval, ns since 1970. */
   startUnixNano: bigint;
@@ -47,13 +49,13 @@ export interface OutcomeCount {
  * filled, encoded by the pure functions of `export/`, and forgotten.
  */
 export class Profile {
-  readonly strings = new StringTable();
-  readonly functions = new FunctionTable();
-  readonly mappings = new MappingTable();
-  readonly frames = new FrameTable();
-  readonly stacks = new StackTable();
+  readonly strings: StringTable;
+  readonly functions: FunctionTable;
+  readonly mappings: MappingTable;
+  readonly frames: FrameTable;
+  readonly stacks: StackTable;
   /** Attributes of resources and of samples. */
-  readonly attributes = new AttributeTable();
+  readonly attributes: AttributeTable;
   readonly samples = new SampleTable();
 
   readonly startUnixNano: bigint;
@@ -63,7 +65,14 @@ export class Profile {
   durationNano = 0n;
   #outcomes = new Map<string, OutcomeCount>();
 
-  constructor(options: ProfileOptions) {
+  /** @param tables of another profile, to be shared with it */
+  constructor(options: ProfileOptions, tables?: ProfileTables) {
+    this.strings = tables?.strings ?? new StringTable();
+    this.functions = tables?.functions ?? new FunctionTable();
+    this.mappings = tables?.mappings ?? new MappingTable();
+    this.frames = tables?.frames ?? new FrameTable();
+    this.stacks = tables?.stacks ?? new StackTable();
+    this.attributes = tables?.attributes ?? new AttributeTable();
     this.startUnixNano = options.startUnixNano;
     this.sampleType = options.sampleType ?? { type: 'samples', unit: 'count' };
     this.periodNano = options.periodNano ?? 0;
@@ -122,6 +131,30 @@ export class Profile {
     timeUnixNano?: bigint,
   ): SampleHandle {
     return this.samples.add(resource, stack, this.attributes.internSet(attributes), value, timeUnixNano);
+  }
+
+  /** The same samples with other stacks. The tables are shared: what `map` interns comes into both. */
+  withStacks(map: (stack: StackHandle) => StackHandle): Profile {
+    const { samples } = this;
+    const other = new Profile(this, this);
+    other.durationNano = this.durationNano;
+    for (const entry of this.#outcomes.values()) other.countOutcome(entry.outcome, entry.reason, entry.count);
+    for (let i = 0; i < samples.count; i++) {
+      const sample = i as SampleHandle;
+      const [resource, stack, attributes] = [
+        samples.resource(sample),
+        samples.stack(sample),
+        samples.attributes(sample),
+      ];
+      const mapped = map(stack);
+      if (samples.timeCount === 0) {
+        other.samples.add(resource, mapped, attributes, samples.value(sample));
+        continue;
+      }
+      const { times, values } = samples.observations(sample);
+      for (const [k, time] of times.entries()) other.samples.add(resource, mapped, attributes, values[k], time);
+    }
+    return other;
   }
 
   /** Counts samples that had an outcome, with or without a stack in this profile. */

@@ -80,6 +80,30 @@ export class StackTable {
     return this.#depths[handle];
   }
 
+  /**
+   * By stack handle, its place in depth-first order of the tree: sorted by it, stacks with a common outer part are
+   * neighbours.
+   */
+  treeOrder(): Uint32Array {
+    const { count } = this;
+    const firstChild = new Uint32Array(count);
+    const nextSibling = new Uint32Array(count);
+    for (let row = count - 1; row > 0; row--) {
+      nextSibling[row] = firstChild[this.#parents[row]];
+      firstChild[this.#parents[row]] = row;
+    }
+    const order = new Uint32Array(count);
+    let place = 0;
+    // A child before its next sibling; 0, the empty stack, is nobody's child or sibling.
+    const pending: number[] = [EMPTY_STACK];
+    for (let row = pending.pop(); row !== undefined; row = pending.pop()) {
+      order[row] = place++;
+      if (nextSibling[row] !== 0) pending.push(nextSibling[row]);
+      if (firstChild[row] !== 0) pending.push(firstChild[row]);
+    }
+    return order;
+  }
+
   /** The frames of a stack, innermost first. */
   leafFirst(handle: StackHandle): FrameHandle[] {
     const frames = new Array<FrameHandle>(this.#depths[handle]);

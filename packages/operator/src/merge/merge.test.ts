@@ -259,3 +259,15 @@ test('policies with the same destination share one export; without one, the defa
   assert.deepEqual(spec.rules[0].exports, spec.rules[1].exports);
   assert.deepEqual(merge(policies[1]).spec.rules[0].exports, [], 'no default, no destination');
 });
+
+test('a policy that folds recursion has a destination of its own, which says so', () => {
+  const otlp = { endpoint: 'one:4317' };
+  const { spec } = merge(
+    policy('a', { target: team('payments'), export: { otlp } }),
+    policy('b', { target: team('search'), export: { otlp, foldRecursion: true } }),
+  );
+  const [plain, folded] = spec.rules.map(({ exports }) => spec.exports.find(({ name }) => name === exports?.[0]));
+  assert.deepEqual([plain?.foldRecursion, folded?.foldRecursion], [undefined, true]);
+  assert.equal(folded?.name, `${plain?.name}-folded`);
+  assert.deepEqual(plain?.otlp, folded?.otlp);
+});

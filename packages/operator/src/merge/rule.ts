@@ -65,7 +65,7 @@ export function compilePolicy(
     const message = `cpuPercentOfNode ${spec.budget.cpuPercentOfNode} lowered to ${cpuPercentOfNode}`;
     clamps.push({ reason: 'BudgetLimit', message });
   }
-  const exports = exportsOf(spec.export.otlp ?? limits.defaultExport);
+  const exports = exportsOf(spec.export.otlp ?? limits.defaultExport, spec.export.foldRecursion ?? false);
   const compiled: CompiledPolicy = { policy, rule: undefined, exports, cpuPercentOfNode, clamps };
   const pods = selectedNamespaces(policy, namespaces);
   if (pods.names.length > MAX_NAMESPACES) {
@@ -92,9 +92,12 @@ export function compilePolicy(
   return { ...compiled, rule };
 }
 
-function exportsOf(otlp: OtlpExport | undefined): Export[] {
+function exportsOf(otlp: OtlpExport | undefined, foldRecursion: boolean): Export[] {
+  if (!otlp) return [];
   // Named by content, so that policies with the same destination share it, whatever else is on the node.
-  return otlp ? [{ name: `otlp-${canonicalHash(otlp).slice(0, 8)}`, otlp, markTruncated: true }] : [];
+  const name = `otlp-${canonicalHash(otlp).slice(0, 8)}`;
+  if (!foldRecursion) return [{ name, otlp, markTruncated: true }];
+  return [{ name: `${name}-folded`, otlp, markTruncated: true, foldRecursion }];
 }
 
 function selectedNamespaces(
