@@ -22,7 +22,7 @@ export async function startBundledAgent(frequency: number, endpoint: string): Pr
   const { status, stderr } = spawnSync(process.execPath, ['scripts/bundle.ts'], { cwd: root, encoding: 'utf8' });
   if (status !== 0) throw new Error(`bundling failed:\n${stderr}`);
   cpSync(join(root, 'dist/agent'), folder, { recursive: true });
-  for (const file of ['addon.node', 'profiler.bpf.o'])
+  for (const file of ['addon.node', 'profiler.bpf.o', 'deferred.bpf.o', 'deferred_impl.bpf.o'])
     cpSync(join(root, 'packages/bpf/build', file), join(folder, file));
   const config = join(folder, 'node.yaml');
   writeFileSync(

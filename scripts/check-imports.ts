@@ -23,7 +23,7 @@ const folders: Record<string, readonly string[]> = {
   samples: ['processes'],
   symbols: ['elf', 'profile', 'unwind-table', 'processes'],
   processes: ['elf', 'unwind-table'],
-  session: ['processes', 'unwind-table'],
+  session: ['processes', 'unwind-table', 'samples'],
   recovery: ['elf', 'unwind-table', 'processes', 'samples', 'symbols'],
   metadata: ['processes'],
   export: ['profile'],

@@ -44,6 +44,10 @@ export const REASON_NOTES: Readonly<Record<ReasonName, string>> = {
     'Code that changes the stack pointer to another stack (fibers, coroutines, a signal stack of its own) without saying so in its call frame information. `plumbline explain` names the function.',
   walk_lost:
     'Only with strategy `deferred`: the walk was to happen on the way back to user space, and the task did not go back.',
+  no_walk_room:
+    'Only with strategy `deferred`: each walk in progress takes a buffer, and walks that wait for pages of their stacks keep theirs. Look at `node_vmstat_pgmajfault` and at the memory limits of what runs there.',
+  walk_outdated:
+    'Only with strategy `deferred`: three times in a row the task was kept for more than a second in the middle of its walk, by a CPU limit (`container_cpu_cfs_throttled_seconds_total`) or by paging.',
   internal_error: 'A defect of Plumbline. The node goes on; the log of the agent may have more.',
   stack_body_lost:
     'The frames of a stack are sent once a minute, repetitions by name. When a record with frames was lost, those that follow cannot be resolved until the next minute: look for `ring_full` at the same time.',

@@ -87,7 +87,8 @@ export async function writeInitramfs(output: string, plan: Plan): Promise<void> 
     for (const path of filesIn(join(temporary, 'agent')))
       archive.copy(path, AGENT + path.slice(join(temporary, 'agent').length));
     const built = join(ROOT, 'packages/bpf/build');
-    for (const name of ['addon.node', 'profiler.bpf.o']) archive.copy(join(built, name), `${AGENT}/build/${name}`);
+    for (const name of readdirSync(built).filter((name) => /^(addon\.node|(profiler|deferred.*)\.bpf\.o)$/.test(name)))
+      archive.copy(join(built, name), `${AGENT}/build/${name}`);
 
     const fixtures = Object.values(plan.directories).flatMap(filesIn);
     for (const path of fixtures) archive.copy(path);

@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 /** Another build may be tested than that of this checkout. */
 const PLUMBLINE = process.env.PLUMBLINE_UNDER_TEST ?? resolve(import.meta.dirname, '../../bin/plumbline');
 
-export type Strategy = 'tailCall' | 'loop';
+export type Strategy = 'tailCall' | 'loop' | 'deferred';
 
 export interface RecordedFrame {
   readonly address: bigint;

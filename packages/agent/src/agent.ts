@@ -28,6 +28,7 @@ import { AgentMetrics } from './metrics/registry.ts';
 import type { Attributes } from './profile/attribute-table.ts';
 import { Profile } from './profile/profile.ts';
 import { Profiler } from './profiler.ts';
+import type { StrategyChoice } from './recording-options.ts';
 import type { StackCount } from './samples/aggregate.ts';
 import { Budget } from './session/budget.ts';
 import { NOT_SELECTED, Selection } from './workloads/selection.ts';
@@ -299,9 +300,7 @@ class Agent {
   async #retireProfiler(next: Profiler | undefined): Promise<void> {
     const before = this.#profiler;
     if (before) {
-      before.session.stop();
-      await before.session.flush();
-      await before.recovery.settle(RECOVERY_MS);
+      await before.endSampling(RECOVERY_MS);
       await this.#reportOrLog();
       this.#feed.retire(before.counters());
     }
@@ -508,8 +507,6 @@ function measureRunTime(log: Logger): { close(): void } | undefined {
   }
 }
 
-type StrategyChoice = 'auto' | 'tailCall' | 'loop';
-
 function strategyOf({ unwinding }: NodeProfilingSpec): StrategyChoice {
   switch (unwinding.strategy) {
     case 'TailCall':
@@ -517,7 +514,7 @@ function strategyOf({ unwinding }: NodeProfilingSpec): StrategyChoice {
     case 'Loop':
       return 'loop';
     case 'Deferred':
-      throw new AgentError('strategy_unavailable', 'strategy Deferred is not part of this version', 'use Auto');
+      return 'deferred';
     default:
       return 'auto';
   }

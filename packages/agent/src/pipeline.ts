@@ -19,7 +19,9 @@ import { type FrameLine, hangsFromRoot, type Profile } from './profile/profile.t
 import type { Recovery } from './recovery/recovery.ts';
 import { Aggregator, type StackCount } from './samples/aggregate.ts';
 import { decodeRecord, EXACT, outcomeNames, reasonNames, type SampleHead, type Stack } from './samples/decode.ts';
+import { Joiner, joinParts, type KernelPart } from './samples/joiner.ts';
 import { ReasonMoves } from './samples/reason-moves.ts';
+import type { Spill } from './samples/spill.ts';
 import { STRATEGY_NAMES } from './session/strategy.ts';
 
 /** What is known of one address. Lines: innermost inlined function first; empty where only the address is known. */
@@ -63,6 +65,9 @@ const MAX_STACKS = 20_000;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #samples = new Aggregator();
+  readonly #joiner = new Joiner();
+  /** Of a user part: the samples that it completes. */
+  readonly #partsOf = new WeakMap<SampleHead, readonly KernelPart[]>();
   /** What became of samples after the kernel side had counted them. */
   readonly moves = new ReasonMoves();
   /** Records that no program of ours writes, and side-band records of a form that is not known. */
@@ -102,15 +107,53 @@ export class Pipeline {
 
   #addSample(head: SampleHead, body: Stack | undefined): void {
     const stack = this.#samples.resolve(head, body);
-    if (!stack) this.moves.move(reasonNames[head.reason] ?? 'internal_error', 'stack_body_lost');
-    else if (!head.spilled || !this.#options.recovery.addSample(head, stack)) this.#samples.count(head, stack);
+    if (head.part === 'kernel') return this.#joiner.addKernelPart(head, stack);
+    if (head.part === 'user') this.#partsOf.set(head, this.#joiner.take(head));
+    if (!stack) this.#move(head, 'stack_body_lost');
+    else if (!head.spilled || !this.#options.recovery.addSample(head, stack)) this.#count(head, stack);
+  }
+
+  /** Counts a sample, or all those whose user part it is. */
+  #count(head: SampleHead, stack: Stack): void {
+    if (head.part !== 'user') return this.#samples.count(head, stack);
+    for (const part of this.#partsOf.get(head) ?? []) {
+      if (part.stack) this.#samples.count(part.head, joinParts(part.stack, stack), part.count);
+      else this.moves.move(reasonNames[stack.reason] ?? 'internal_error', 'stack_body_lost', part.count);
+    }
+  }
+
+  #move(head: SampleHead, to: string): void {
+    const count = head.part === 'user' ? (this.#partsOf.get(head) ?? []).reduce((sum, part) => sum + part.count, 0) : 1;
+    this.moves.move(reasonNames[head.reason] ?? 'internal_error', to, count);
   }
 
   /** Counts a sample that recovery has held, with the stack that it has now. */
   countSettled(head: SampleHead, stack: Stack): void {
-    if (stack.reason !== head.reason)
-      this.moves.move(reasonNames[head.reason] ?? 'internal_error', reasonNames[stack.reason] ?? 'internal_error');
-    this.#samples.count(head, stack);
+    if (stack.reason !== head.reason) this.#move(head, reasonNames[stack.reason] ?? 'internal_error');
+    this.#count(head, stack);
+  }
+
+  /** The walks of tasks that samples wait for. */
+  waitingWalks(): { readonly tgid: number; readonly tid: number; readonly walk: number; readonly policy: number }[] {
+    return this.#joiner.waiting().flatMap((parts) => {
+      const found = parts.find(({ stack }) => stack !== undefined);
+      return found?.stack ? [{ ...found.head, tgid: found.stack.tgid, policy: found.stack.policy }] : [];
+    });
+  }
+
+  /** No more walks of tasks will come: samples that wait for one stand as they are, or are walked from a copy of the stack. */
+  endWalks(spills: readonly Spill[]): void {
+    const { recovery } = this.#options;
+    for (const parts of this.#joiner.takeAll()) {
+      const { head, stack } = parts.find((part) => part.stack !== undefined) ?? {};
+      if (!head || !stack) continue; // frames that are not known any more: nothing to show
+      const spill = spills.find(({ tid, time }) => tid === head.tid && time === head.walk);
+      const whole: SampleHead = { ...head, part: 'user', time: head.walk, spilled: spill !== undefined };
+      this.#partsOf.set(whole, parts);
+      if (spill) recovery.addSpill(spill);
+      if (!spill || !recovery.addSample(whole, stack)) this.#count(whole, stack);
+    }
+    recovery.pump();
   }
 
   beginEpoch(): void {

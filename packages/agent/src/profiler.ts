@@ -9,13 +9,14 @@ import type { ProcessImage } from './processes/process-image.ts';
 import { ProcessTable } from './processes/table.ts';
 import { TableBuilder } from './processes/table-builder.ts';
 import type { Attributes } from './profile/attribute-table.ts';
+import type { StrategyChoice } from './recording-options.ts';
 import { Recovery } from './recovery/recovery.ts';
 import type { Mismatch } from './recovery/verification.ts';
 import { type KernelCounters, Session } from './session/session.ts';
 import { createSymbolizer } from './symbols/frame-symbolizer.ts';
 
 export interface ProfilerOptions {
-  readonly strategy: 'auto' | 'tailCall' | 'loop';
+  readonly strategy: StrategyChoice;
   readonly ringBytes?: number;
   /** See SessionOptions. */
   readonly framesPerProgram?: number;
@@ -106,6 +107,22 @@ export class Profiler {
   counters(): KernelCounters {
     const counters = this.session.counters();
     return { ...counters, byReason: this.pipeline.moves.apply(counters.byReason) };
+  }
+
+  /** Ends sampling and brings every sample that has fired to its end: walks in progress may take `timeoutMs`. */
+  async endSampling(timeoutMs: number): Promise<void> {
+    this.session.stop();
+    await this.endWalks();
+    await this.recovery.settle(timeoutMs);
+  }
+
+  /** When sampling has ended: everything that the kernel side knows of samples is handed over when this resolves. */
+  async endWalks(): Promise<void> {
+    await this.session.awaitWalks();
+    await this.session.flush();
+    const spills = this.session.closeWalks(this.pipeline.waitingWalks());
+    await this.session.flush();
+    this.pipeline.endWalks(spills);
   }
 
   async close(): Promise<void> {

@@ -49,7 +49,7 @@ export async function record(
   const everything = target.kind === 'all';
   const mismatches: FoundMismatch[] = [];
   const profiler = new Profiler({
-    strategy: options.strategy === 'deferred' ? 'auto' : options.strategy,
+    strategy: options.strategy,
     ringBytes: RING_BYTES,
     defaultPolicy: everything ? SELECTED : 0,
     selectPolicy: (tgid, parent) => (everything || selected.has(tgid) || parent?.policy === SELECTED ? SELECTED : 0),
@@ -91,7 +91,7 @@ export async function record(
     const endedEarly = await untilEnd(options, profiler, command, begun, onProgress);
     session.stop();
     const elapsedMs = performance.now() - begun;
-    await session.flush();
+    await profiler.endWalks();
 
     const counters = (): OutcomeCounters => profiler.counters();
     onProgress({ phase: 'finishing', elapsedMs, counters: counters() });

@@ -79,6 +79,11 @@ export const ADVICE: Readonly<Record<string, Advice>> = {
     todo: 'annotate the code that switches stacks with call frame information that leads to the caller',
   },
   walk_lost: { concern: 'process', todo: 'nothing: the task ended before its stack could be walked' },
+  no_walk_room: { concern: 'node', todo: 'lower the memory pressure: walks wait for stacks to be paged in' },
+  walk_outdated: {
+    concern: 'node',
+    todo: 'lower the pressure on CPU or memory: tasks are kept from walking their stacks',
+  },
   internal_error: { concern: 'defect', todo: 'report it, with the output of plumbline doctor' },
   stack_body_lost: {
     concern: 'node',

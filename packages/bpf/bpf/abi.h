@@ -235,6 +235,25 @@ struct spill {
 	__u64 registers[REG_COUNT];
 };
 
+/*
+ * Strategy deferred: a walk that a task has been asked for. In the map deferred_walks by a hash of the tid, in one of the
+ * places behind it. A task that waits in a system call keeps its place until it wakes.
+ */
+#define DEFERRED_WALKS_SHIFT 14
+#define DEFERRED_PROBES 8
+#define NOTED_WALK_OFFSET 8 /* in the map's value */
+
+struct noted_walk {
+	__u64 task_start;   /* start_time of the task */
+	__u64 time;         /* of the first sample; with tid the name of the walk */
+	__u32 tid;          /* 0: free */
+	__u32 samples;      /* that wait for it; 0: no more may join */
+	__u32 generation;   /* of the process image */
+	__u32 policy;
+	__u64 pc;           /* where the task left user space, with all registers: there it comes back */
+	__u64 registers[REG_COUNT];
+};
+
 struct process_event {
 	__u16 type;
 	__u16 reserved;
@@ -262,6 +281,11 @@ struct counters {
 	__u64 spills_limited;  /* not sent: the process's rate was reached */
 	__u64 spills_refused;  /* not sent: the ring was more than half full */
 	__u64 spills_unread;   /* not sent: the stack could not be read */
+	__u64 deferred_samples;       /* left to the task that was sampled */
+	__u64 deferred_samples_ended; /* of these, how many have come to their end */
+	__u64 deferred_walks;         /* walks that served them */
+	__u64 deferred_refused;       /* walked in the interrupt: the task could not be asked */
+	__u64 deferred_ns;            /* in these walks, waiting for memory or a CPU included */
 	__u64 by_reason[REASON_MAX];
 };
 

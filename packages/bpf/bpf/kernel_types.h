@@ -67,6 +67,7 @@ struct task_struct {
 	unsigned int in_execve : 1;
 	void *stack;
 	struct mm_struct *mm;
+	unsigned long long start_time;
 	int pid;
 	int tgid;
 	char comm[16];
@@ -78,6 +79,7 @@ struct task_struct {
 /* include/linux/sched.h */
 #define PF_IO_WORKER 0x00000010
 #define PF_EXITING 0x00000004
+#define PF_USER_WORKER 0x00004000 /* since 6.4; something else before */
 #define PF_KTHREAD 0x00200000
 
 /* include/linux/mm.h */

@@ -81,5 +81,11 @@ int sample_loop(struct bpf_perf_event_data *ctx)
 	if (!w)
 		return 0;
 	result = prepare(ctx, w);
-	return finish(w, result == GO_ON ? walk_in_loop(w) : result);
+	if (result == GO_ON) {
+		start_walk(w);
+		result = walk_frames(w, MAX_STEPS);
+		if (result == GO_ON)
+			result = end_at_limit(w, REASON_step_limit);
+	}
+	return finish(w, result);
 }

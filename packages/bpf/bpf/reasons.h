@@ -44,9 +44,11 @@
 	REASON(23, zero_ra, truncated, "the return address is zero in a function that is not known as a root") \
 	REASON(24, no_unwind_table, truncated, "the file could not be read, is malformed, or its table did not fit") \
 	REASON(25, stack_switched, truncated, "the code switched stacks in a way that leaves no path to the caller") \
-	REASON(26, walk_lost, truncated, "the walk was scheduled but never ran: the task ended first") \
+	REASON(26, walk_lost, truncated, "the walk was left to the task, which did not come back to user space: it ended, or still waited in a system call at the end") \
 	REASON(27, internal_error, truncated, "a table in the kernel is inconsistent; please report this") \
 	REASON(28, stack_body_lost, truncated, "the frames of a repeated stack are not known to the agent any more") \
+	REASON(29, no_walk_room, truncated, "too many tasks were walking their stacks at once") \
+	REASON(30, walk_outdated, truncated, "the task was kept from its CPU or its memory while it walked its stack, longer than tables are kept") \
 	REASON(40, ring_full, dropped, "the ring buffer was full; raise its size or lower the frequency") \
 	REASON(41, rate_limited, dropped, "the policy's rate limit was reached") \
 	REASON(42, over_budget, dropped, "the agent was over its overhead budget") \
@@ -67,7 +69,7 @@
 #define SPILL_REASONS \
 	(1ULL << REASON_tail_call_limit | 1ULL << REASON_step_limit | 1ULL << REASON_no_mapping | \
 	 1ULL << REASON_process_unknown | 1ULL << REASON_unwind_info_pending | 1ULL << REASON_no_unwind_info | \
-	 1ULL << REASON_unsupported_rule | 1ULL << REASON_bad_frame | 1ULL << REASON_no_unwind_table | \
+	 1ULL << REASON_walk_lost | 1ULL << REASON_unsupported_rule | 1ULL << REASON_bad_frame | 1ULL << REASON_no_unwind_table | \
 	 1ULL << REASON_internal_error)
 
 enum outcome {

@@ -284,7 +284,7 @@ static __always_inline void start_walk(struct walk *w)
 		w->sample.flags |= SAMPLE_SPILLED;
 }
 
-/* The walk in one bpf_loop (5.17, kernel commit e6f2dd0f8067). */
+/* Walks so many frames in one bpf_loop (5.17, kernel commit e6f2dd0f8067); GO_ON: there are more. */
 struct loop {
 	struct walk *walk;
 	int result;
@@ -296,13 +296,12 @@ static long loop_step(__u32 index, struct loop *loop)
 	return loop->result != GO_ON;
 }
 
-static __always_inline int walk_in_loop(struct walk *w)
+static __always_inline int walk_frames(struct walk *w, __u32 frames)
 {
 	struct loop loop = { .walk = w, .result = GO_ON };
 
-	start_walk(w);
-	bpf_loop(MAX_STEPS, loop_step, &loop, 0);
-	return loop.result == GO_ON ? end_at_limit(w, REASON_step_limit) : loop.result;
+	bpf_loop(frames, loop_step, &loop, 0);
+	return loop.result;
 }
 
 #endif

@@ -20,13 +20,17 @@ __noinline int window_move(__u32 cpu, __u64 address)
 	__u32 length = PAGE_SIZE - (address & (PAGE_SIZE - 1));
 	if (length < 8)
 		length = 8; /* the word itself crosses the page */
+	w->fault = address;
+	w->fault_end = address + 8;
 	if (length > WINDOW) {
 		w->window_length = 0;
 		return 0;
 	}
 	w->window_length = length;
-	if (bpf_probe_read_user(w->window, length, (void *)address) == 0)
+	if (bpf_probe_read_user(w->window, length, (void *)address) == 0) {
+		w->fault = 0;
 		return 1;
+	}
 	w->window_length = 0;
 	return 0;
 }

@@ -232,8 +232,11 @@ __noinline int step_signal(__u32 cpu, __u64 ucontext)
 		w->frames[at] |= FRAME_EXACT;
 	g = (__u64 *)w->window;
 	w->window_length = 0; /* the window serves as room for the registers */
-	if (bpf_probe_read_user(g, 8 * GREGS, (void *)ucontext + UCONTEXT_GREGS))
+	if (bpf_probe_read_user(g, 8 * GREGS, (void *)ucontext + UCONTEXT_GREGS)) {
+		w->fault = ucontext + UCONTEXT_GREGS;
+		w->fault_end = w->fault + 8 * GREGS;
 		return REASON_read_fault;
+	}
 #pragma unroll
 	for (int i = 0; i < 8; i++)
 		w->regs[REG_R8 + i] = g[i];

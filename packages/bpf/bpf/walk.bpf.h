@@ -51,6 +51,7 @@ struct memory {
 struct walk {
 	__u32 index;   /* of itself in the map walks */
 	__u32 samples; /* that it serves */
+	__u32 claimed; /* strategy deferred: in use */
 
 	/* The frame that the walk has reached. */
 	__u64 pc;
@@ -68,6 +69,10 @@ struct walk {
 	/* Registers at the last exact frame, and where the frames since have saved those of saved[] (0: not saved, 1: lost). */
 	__u64 regs[REG_COUNT];
 	__u64 saved_at[SAVED_REGISTERS];
+
+	/* Strategy deferred: those of the leaf. */
+	__u64 leaf_pc;
+	__u64 leaf_regs[REG_COUNT];
 
 	/* The mapping and segment of the last frame. */
 	struct mapping mapping;
@@ -94,6 +99,10 @@ struct walk {
 	__u32 policy_flags;
 	__u32 window_reads;
 	__u32 frame_pointer_steps;
+
+	/* Where memory could not be read, and how far; fault 0: all could. */
+	__u64 fault;
+	__u64 fault_end;
 
 	__u64 window_start;
 	__u64 window_length;

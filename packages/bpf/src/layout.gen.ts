@@ -48,15 +48,20 @@ export const structs = {
     offsets: { type: 0, reason: 2, flags: 3, known: 4, time: 8, tgid: 16, tid: 20, generation: 24, frame: 28, max_frames: 32, length: 36, pc: 40, code: 48, start: 56, registers: 64 },
     types: { type: 'u16', reason: 'u8', flags: 'u8', known: 'u32', time: 'u64', tgid: 'u32', tid: 'u32', generation: 'u32', frame: 'u32', max_frames: 'u32', length: 'u32', pc: 'u64', code: 'u64', start: 'u64', registers: 'u64[16]' },
   },
+  noted_walk: {
+    size: 168,
+    offsets: { task_start: 0, time: 8, tid: 16, samples: 20, generation: 24, policy: 28, pc: 32, registers: 40 },
+    types: { task_start: 'u64', time: 'u64', tid: 'u32', samples: 'u32', generation: 'u32', policy: 'u32', pc: 'u64', registers: 'u64[16]' },
+  },
   process_event: {
     size: 48,
     offsets: { type: 0, reserved: 2, tgid: 4, parent: 8, generation: 12, time: 16, address: 24, comm: 32 },
     types: { type: 'u16', reserved: 'u16', tgid: 'u32', parent: 'u32', generation: 'u32', time: 'u64', address: 'u64', comm: 'char[16]' },
   },
   counters: {
-    size: 624,
-    offsets: { fired: 0, steps: 8, user_frames: 16, tail_calls: 24, stacks_sent: 32, events_lost: 40, window_reads: 48, frame_pointer_steps: 56, spliced_walks: 64, spliced_frames: 72, spills_sent: 80, spills_limited: 88, spills_refused: 96, spills_unread: 104, by_reason: 112 },
-    types: { fired: 'u64', steps: 'u64', user_frames: 'u64', tail_calls: 'u64', stacks_sent: 'u64', events_lost: 'u64', window_reads: 'u64', frame_pointer_steps: 'u64', spliced_walks: 'u64', spliced_frames: 'u64', spills_sent: 'u64', spills_limited: 'u64', spills_refused: 'u64', spills_unread: 'u64', by_reason: 'u64[64]' },
+    size: 664,
+    offsets: { fired: 0, steps: 8, user_frames: 16, tail_calls: 24, stacks_sent: 32, events_lost: 40, window_reads: 48, frame_pointer_steps: 56, spliced_walks: 64, spliced_frames: 72, spills_sent: 80, spills_limited: 88, spills_refused: 96, spills_unread: 104, deferred_samples: 112, deferred_samples_ended: 120, deferred_walks: 128, deferred_refused: 136, deferred_ns: 144, by_reason: 152 },
+    types: { fired: 'u64', steps: 'u64', user_frames: 'u64', tail_calls: 'u64', stacks_sent: 'u64', events_lost: 'u64', window_reads: 'u64', frame_pointer_steps: 'u64', spliced_walks: 'u64', spliced_frames: 'u64', spills_sent: 'u64', spills_limited: 'u64', spills_refused: 'u64', spills_unread: 'u64', deferred_samples: 'u64', deferred_samples_ended: 'u64', deferred_walks: 'u64', deferred_refused: 'u64', deferred_ns: 'u64', by_reason: 'u64[64]' },
   },
 } as const;
 
@@ -148,6 +153,8 @@ export const enums = {
     REASON_walk_lost: 26,
     REASON_internal_error: 27,
     REASON_stack_body_lost: 28,
+    REASON_no_walk_room: 29,
+    REASON_walk_outdated: 30,
     REASON_ring_full: 40,
     REASON_rate_limited: 41,
     REASON_over_budget: 42,
@@ -195,8 +202,11 @@ export const limits = {
   SPILL_EXACT: 1,
   SPILL_VERIFY: 2,
   MAX_SPILL: 65536,
+  DEFERRED_WALKS_SHIFT: 14,
+  DEFERRED_PROBES: 8,
+  NOTED_WALK_OFFSET: 8,
   REASON_MAX: 64,
-  SPILL_REASONS: 151778304,
+  SPILL_REASONS: 218887168,
 } as const;
 
 /** What can become of a sample, indexed by number. */
@@ -231,9 +241,11 @@ export const reasons = [
   { number: 23, name: 'zero_ra', outcome: 'truncated', sentence: 'the return address is zero in a function that is not known as a root' },
   { number: 24, name: 'no_unwind_table', outcome: 'truncated', sentence: 'the file could not be read, is malformed, or its table did not fit' },
   { number: 25, name: 'stack_switched', outcome: 'truncated', sentence: 'the code switched stacks in a way that leaves no path to the caller' },
-  { number: 26, name: 'walk_lost', outcome: 'truncated', sentence: 'the walk was scheduled but never ran: the task ended first' },
+  { number: 26, name: 'walk_lost', outcome: 'truncated', sentence: 'the walk was left to the task, which did not come back to user space: it ended, or still waited in a system call at the end' },
   { number: 27, name: 'internal_error', outcome: 'truncated', sentence: 'a table in the kernel is inconsistent; please report this' },
   { number: 28, name: 'stack_body_lost', outcome: 'truncated', sentence: 'the frames of a repeated stack are not known to the agent any more' },
+  { number: 29, name: 'no_walk_room', outcome: 'truncated', sentence: 'too many tasks were walking their stacks at once' },
+  { number: 30, name: 'walk_outdated', outcome: 'truncated', sentence: 'the task was kept from its CPU or its memory while it walked its stack, longer than tables are kept' },
   { number: 40, name: 'ring_full', outcome: 'dropped', sentence: 'the ring buffer was full; raise its size or lower the frequency' },
   { number: 41, name: 'rate_limited', outcome: 'dropped', sentence: 'the policy\'s rate limit was reached' },
   { number: 42, name: 'over_budget', outcome: 'dropped', sentence: 'the agent was over its overhead budget' },

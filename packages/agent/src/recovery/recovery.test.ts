@@ -44,7 +44,7 @@ function stackOf(reason: string, user: readonly number[]): Stack {
 }
 
 const headOf = (stack: Stack, time = 100): SampleHead => ({
-  ...{ key: stack.key, tid: TID, comm: 'x', cpu: 0, reason: stack.reason, spilled: true },
+  ...{ key: stack.key, tid: TID, comm: 'x', cpu: 0, reason: stack.reason, spilled: true, walk: 0 },
   time,
 });
 

@@ -37,18 +37,18 @@ export class Aggregator {
     return body;
   }
 
-  count(head: Pick<SampleHead, 'tid' | 'comm'>, stack: Stack): void {
+  count(head: Pick<SampleHead, 'tid' | 'comm'>, stack: Stack, count = 1): void {
     this.deepest = Math.max(this.deepest, stack.user.length + stack.elided);
-    this.samples++;
+    this.samples += count;
     let entry = this.#counts.get(stack.key);
     if (!entry) {
       entry = { stack, threads: new Map(), count: 0 };
       this.#counts.set(stack.key, entry);
     }
-    entry.count++;
+    entry.count += count;
     const thread = entry.threads.get(head.tid);
-    if (thread) thread.count++;
-    else entry.threads.set(head.tid, { comm: head.comm, count: 1 });
+    if (thread) thread.count += count;
+    else entry.threads.set(head.tid, { comm: head.comm, count });
   }
 
   /** The counts since the last call. */

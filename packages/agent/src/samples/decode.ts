@@ -64,6 +64,10 @@ export interface SampleHead {
   readonly reason: number;
   /** A spill of the same thread and time came before. */
   readonly spilled: boolean;
+  /** Strategy deferred: it is all but the user frames of a sample, or the user frames alone (samples/joiner.ts). */
+  readonly part?: 'kernel' | 'user';
+  /** Names, with `tid`, the walk that the parts belong to; else 0. */
+  readonly walk: number;
 }
 
 export type DecodedRecord =
@@ -84,6 +88,7 @@ export function decodeRecord(view: DataView, offset: number, length: number): De
   const type = view.getUint16(offset, true);
   if (type === record_type.RECORD_SAMPLE || type === record_type.RECORD_SAMPLE_REF) {
     if (length < structs.sample.size) return undefined;
+    const flags = view.getUint32(offset + SAMPLE.flags, true);
     const head: SampleHead = {
       key: readKey(view, offset + SAMPLE.stack_hash),
       tid: view.getUint32(offset + SAMPLE.tid, true),
@@ -91,7 +96,9 @@ export function decodeRecord(view: DataView, offset: number, length: number): De
       time: readU64(view, offset + SAMPLE.time),
       cpu: view.getUint32(offset + SAMPLE.cpu, true),
       reason: view.getUint8(offset + SAMPLE.reason),
-      spilled: (view.getUint32(offset + SAMPLE.flags, true) & limits.SAMPLE_SPILLED) !== 0,
+      spilled: (flags & limits.SAMPLE_SPILLED) !== 0,
+      part: flags & limits.SAMPLE_KERNEL_PART ? 'kernel' : flags & limits.SAMPLE_USER_PART ? 'user' : undefined,
+      walk: readU64(view, offset + SAMPLE.walk),
     };
     if (type === record_type.RECORD_SAMPLE_REF) return { kind: 'sample', head, stack: undefined };
     const stack = decodeStack(view, offset, length, head.key);

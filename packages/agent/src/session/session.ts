@@ -2,6 +2,7 @@
 /** The programs in the kernel: opened, configured, loaded, attached, and read. */
 
 import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   BpfError,
   type BpfLink,
@@ -16,10 +17,12 @@ import {
   reasons,
   structs,
 } from '@plumbline/bpf';
+import type { Spill } from '../samples/spill.ts';
 import { memoriesPerCpu } from './memories.ts';
 import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
-import { STRATEGIES, type StrategyProgram } from './strategy.ts';
+import { kernelNames, STRATEGIES, type StrategyProgram } from './strategy.ts';
 import { Tables } from './tables.ts';
+import { readWaitingWalk, type WaitingWalk } from './waiting-walks.ts';
 
 export interface SessionOptions {
   readonly strategy: 'auto' | StrategyProgram['name'];
@@ -60,8 +63,31 @@ export interface SpillCounters {
   readonly unread: number;
 }
 
+/** Strategy deferred, over all CPUs. */
+export interface DeferredCounters {
+  /** Samples whose walk was left to the task. */
+  readonly samples: number;
+  /** Of these, those that still wait for it. */
+  readonly waiting: number;
+  /** Walks that served the others. */
+  readonly walks: number;
+  /** Samples that were walked in the interrupt, for the task could not be asked. */
+  readonly refused: number;
+  /** Time from the begin of these walks to their end; where it was waited for memory or a CPU, that too. */
+  readonly ns: number;
+}
+
 /** Frames per program that strategy tailCall tries, the largest first: what the verifier takes differs from kernel to kernel. */
 const FRAMES_PER_PROGRAM = [128, 64, 32, 16, 8] as const;
+
+const PROCESS_EVENTS: readonly string[] = ['on_fork', 'on_exec', 'on_exit'];
+
+/** Strategy deferred: walks that may be in progress at once, beyond two for each CPU: those that wait for memory. */
+const SPARE_WALKS = 16;
+const MAX_SHARED_WALKS = 256;
+
+/** How long tasks may take to come back to user space when sampling has ended: ms. */
+const WALKS_MS = 200;
 
 export class Session {
   readonly strategy: StrategyProgram;
@@ -77,6 +103,7 @@ export class Session {
   readonly #reader: EventReader;
   #sampler: Sampler | undefined;
   #epoch = 1;
+  #walksClosed = false;
 
   private constructor(loaded: Loaded, options: SessionOptions) {
     this.#object = loaded.object;
@@ -95,7 +122,7 @@ export class Session {
       }),
     );
     // First the events of the ring, then the side-band: what it tells before the ring can is only announced.
-    for (const name of ['on_fork', 'on_exec', 'on_exit'] as const)
+    for (const name of PROCESS_EVENTS)
       this.#links.push(loaded.object.program(name).attachRawTracepoint(name.replace('on_', 'sched_process_')));
     this.#reader = EventReader.open({
       ring: loaded.object.map('events'),
@@ -136,6 +163,23 @@ export class Session {
     this.#sampler = undefined;
   }
 
+  /** Waits for the walks that were left to tasks (strategy deferred), when sampling has ended: not for long. */
+  async awaitWalks(): Promise<void> {
+    if (this.strategy.name !== 'deferred' || this.#walksClosed) return;
+    const deadline = performance.now() + WALKS_MS;
+    while (this.deferred().waiting > 0 && performance.now() < deadline) await delay(5);
+  }
+
+  /** Walks of tasks count no more: those that have not come are lost. What they would have seen is given where it can be read. */
+  closeWalks(waiting: readonly (WaitingWalk & { readonly policy: number })[]): Spill[] {
+    if (this.strategy.name !== 'deferred' || this.#walksClosed) return [];
+    const map = this.#object.map('deferred_walks');
+    const spills = waiting.flatMap((walk) => readWaitingWalk(map, walk, this.tables.maxFrames(walk.policy)) ?? []);
+    this.#object.setGlobal('walks_closed', 1);
+    this.#walksClosed = true;
+    return spills;
+  }
+
   /** Everything that the kernel side has written until now is handed over when this resolves. */
   async flush(): Promise<void> {
     await this.#reader.flush();
@@ -162,6 +206,8 @@ export class Session {
       const count = sum(offsets.by_reason + 8 * number);
       if (count > 0) byReason[name] = count;
     }
+    const lost = this.#walksClosed ? this.deferred().waiting : 0;
+    if (lost > 0) byReason.walk_lost = (byReason.walk_lost ?? 0) + lost;
     return {
       fired: sum(offsets.fired),
       steps: sum(offsets.steps),
@@ -174,6 +220,19 @@ export class Session {
       splicedWalks: sum(offsets.spliced_walks),
       splicedFrames: sum(offsets.spliced_frames),
       byReason,
+    };
+  }
+
+  deferred(): DeferredCounters {
+    const { offsets } = structs.counters;
+    const sum = this.#sumCounters();
+    const samples = sum(offsets.deferred_samples);
+    return {
+      samples,
+      waiting: samples - sum(offsets.deferred_samples_ended),
+      walks: sum(offsets.deferred_walks),
+      refused: sum(offsets.deferred_refused),
+      ns: sum(offsets.deferred_ns),
     };
   }
 
@@ -207,6 +266,7 @@ export class Session {
       ns += info.runTimeNs;
       if (name === this.strategy.program) runs = info.runs;
     }
+    if (this.strategy.name === 'deferred') ns += this.deferred().ns; // which the kernel does not measure
     return { ns, runs };
   }
 
@@ -231,17 +291,29 @@ function load(options: SessionOptions): Loaded {
   const refused: Loaded['refused'] = [];
   for (const strategy of candidates) {
     const tried = options.framesPerProgram === undefined ? FRAMES_PER_PROGRAM : [options.framesPerProgram];
+    const name = strategy.object();
+    if (name === undefined) {
+      refused.push({
+        strategy: strategy.name,
+        error: new BpfError({
+          operation: `load strategy ${strategy.name}`,
+          code: 'UNSUPPORTED',
+          detail: strategy.lacks,
+        }),
+      });
+      continue;
+    }
     const sizes: readonly number[] = strategy.name === 'tailCall' ? tried : [0];
     // What the verifier takes differs from kernel to kernel: without checkpoints rather than not at all.
     const forms = sizes.flatMap((framesPerProgram) =>
-      (options.checkpoints === false ? [false] : [true, false]).map((checkpoints) => ({
+      (options.checkpoints === false || strategy.name === 'deferred' ? [false] : [true, false]).map((checkpoints) => ({
         framesPerProgram,
         checkpoints,
       })),
     );
     for (const form of forms) {
       try {
-        return { object: loadObject(strategy, form, options), strategy, ...form, refused };
+        return { object: loadObject(name, strategy, form, options), strategy, ...form, refused };
       } catch (error) {
         // Only the verifier's refusal (also of a helper that the kernel lacks) says something about the strategy.
         if (!(error instanceof BpfError) || error.verifierLog === '') throw error;
@@ -253,17 +325,20 @@ function load(options: SessionOptions): Loaded {
 }
 
 function loadObject(
+  name: string,
   strategy: StrategyProgram,
   { framesPerProgram, checkpoints }: Pick<Loaded, 'framesPerProgram' | 'checkpoints'>,
   options: SessionOptions,
 ): BpfObject {
-  const object = BpfObject.open(builtFile('profiler.bpf.o'));
+  const object = BpfObject.open(builtFile(`${name}.bpf.o`));
   try {
-    for (const { programs } of STRATEGIES)
-      for (const program of programs) object.setAutoload(program, strategy.programs.includes(program));
+    for (const program of object.programNames)
+      if (!PROCESS_EVENTS.includes(program)) object.setAutoload(program, strategy.programs.includes(program));
     object.setMaxEntries('events', options.ringBytes ?? 8 << 20);
     const cpus = Math.max(...parseCpuList(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))) + 1;
-    object.setMaxEntries('walks', cpus);
+    const sharedWalks = strategy.name === 'deferred' ? Math.min(MAX_SHARED_WALKS, SPARE_WALKS + 2 * cpus) : 0;
+    object.setMaxEntries('walks', cpus + sharedWalks);
+    if (sharedWalks > 0) object.setRodata({ first_shared_walk: cpus, shared_walks: sharedWalks });
     const memories = checkpoints ? memoriesPerCpu(cpus) : 0;
     object.setMaxEntries('memories', Math.max(1, cpus * memories));
     object.setMaxEntries('trails', checkpoints ? cpus : 1);
@@ -285,7 +360,7 @@ function loadObject(
 /** Whether bpf_task_pt_regs (5.15) is among the functions that the kernel's BTF lists: enum bpf_func_id. */
 let taskPtRegs: boolean | undefined;
 function hasTaskPtRegs(): boolean {
-  taskPtRegs ??= readFileSync('/sys/kernel/btf/vmlinux').includes('BPF_FUNC_task_pt_regs\0');
+  taskPtRegs ??= kernelNames('BPF_FUNC_task_pt_regs');
   return taskPtRegs;
 }
 

@@ -1,17 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The strategies, best first, and what each needs of the kernel. */
+import { readFileSync } from 'node:fs';
+import type { Strategy } from '../recording-options.ts';
+
 export interface StrategyProgram {
-  readonly name: 'loop' | 'tailCall';
+  readonly name: Strategy;
   /** The program that a perf event fires. */
   readonly program: string;
   /** Programs that are loaded with it. */
   readonly programs: readonly string[];
+  /** Name of the object file that has them; undefined: the kernel lacks what they need, `lacks` says what. */
+  readonly object: () => string | undefined;
+  readonly lacks?: string;
 }
 
 export const STRATEGIES: readonly StrategyProgram[] = [
-  { name: 'loop', program: 'sample_loop', programs: ['sample_loop'] },
-  { name: 'tailCall', program: 'sample_tail_call', programs: ['sample_tail_call', 'walk_tail_call'] },
+  { name: 'loop', program: 'sample_loop', programs: ['sample_loop'], object: () => 'profiler' },
+  {
+    name: 'deferred',
+    program: 'sample_deferred',
+    programs: ['sample_deferred'],
+    object: () =>
+      kernelNames('bpf_task_work_schedule_resume')
+        ? 'deferred'
+        : kernelNames('bpf_task_work_schedule_resume_impl')
+          ? 'deferred_impl'
+          : undefined,
+    lacks: 'the kernel has no function bpf_task_work_schedule_resume',
+  },
+  {
+    name: 'tailCall',
+    program: 'sample_tail_call',
+    programs: ['sample_tail_call', 'walk_tail_call'],
+    object: () => 'profiler',
+  },
 ];
 
 /** Names as users write them, by the number in `enum strategy`. */
 export const STRATEGY_NAMES: readonly string[] = ['', 'tailCall', 'loop', 'deferred'];
+
+let kernelBtf: Buffer | undefined;
+
+/** Whether a name is among those of the kernel's BTF: a function that programs may call, or a value of an enumeration. */
+export function kernelNames(name: string): boolean {
+  kernelBtf ??= readFileSync('/sys/kernel/btf/vmlinux');
+  return kernelBtf.includes(`\0${name}\0`);
+}

@@ -71,6 +71,7 @@ export class Tables {
   readonly #runRooms = new Map<Run, Room>();
   readonly #runOf = new WeakMap<readonly KernelMapping[], Run>();
   readonly #written = new Map<number, Written>();
+  readonly #maxFrames = new Map<number, number>();
   readonly #fileRuns = new Map<string, Run>();
   /** Room that rests, oldest first: when it may be used again, and how to give it back. */
   readonly #resting: { readonly until: number; readonly give: () => void }[] = [];
@@ -223,7 +224,13 @@ export class Tables {
     this.#leave(run);
   }
 
+  /** Frames that a policy keeps of a stack. */
+  maxFrames(policy: number): number {
+    return this.#maxFrames.get(policy) ?? limits.MAX_USER_FRAMES;
+  }
+
   setPolicy(number: number, policy: KernelPolicy): void {
+    this.#maxFrames.set(number, policy.maxFrames);
     const { size, offsets } = structs.policy;
     const value = new DataView(new ArrayBuffer(size));
     value.setUint32(offsets.max_frames, policy.maxFrames, true);
