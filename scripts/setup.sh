@@ -34,6 +34,8 @@ for purpose in "${purposes[@]}"; do
       # Any Go and Rust will do for the fixtures.
       command -v go >/dev/null || need golang-go
       command -v rustc >/dev/null || need rustc
+      # Debian and Ubuntu name its package differently.
+      perf --version >/dev/null 2>&1 || need "$(. /etc/os-release && [ "$ID" = ubuntu ] && echo linux-tools-generic || echo linux-perf)"
       ;;
     cluster) need "${CLUSTER_PACKAGES[@]}" ;;
     *) fail "unknown purpose '$purpose' (build, demo, test, cluster)" ;;

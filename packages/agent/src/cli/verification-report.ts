@@ -3,7 +3,9 @@
 import type { MismatchReport, RawFrame, RecordResult } from '../recording-options.ts';
 import type { Verdict } from '../recovery/verification.ts';
 import { formatElapsed } from './flag-values.ts';
-import { grouped } from './outcome-table.ts';
+import { grouped, percent } from './outcome-table.ts';
+import type { PerfOutcome } from './perf-check.ts';
+import type { PerfComparison } from './perf-comparison.ts';
 import { alignedTable } from './table.ts';
 import type { Paint, Style } from './terminal.ts';
 
@@ -11,6 +13,8 @@ export interface VerificationInput {
   readonly what: string;
   readonly frequency: number;
   readonly result: Pick<RecordResult, 'recovery' | 'strategy' | 'elapsedMs'>;
+  /** Absent: not asked for. */
+  readonly perf?: PerfOutcome;
 }
 
 /** The object of `verify --json`. Fields are added, never renamed. */
@@ -27,6 +31,8 @@ export interface JsonVerification {
   /** Complete walks whose registers and stack did not come over, so that they were not compared. */
   readonly notCompared: number;
   readonly mismatches: readonly JsonMismatch[];
+  /** How stacks of perf, taken at the same time, compare; absent: not asked for. */
+  readonly perf?: PerfOutcome;
 }
 
 interface JsonFrame {
@@ -66,7 +72,7 @@ export function standsVerification(result: VerificationInput['result']): boolean
   return comparedWalks(result) > 0 && result.recovery.verdicts.mismatch === 0;
 }
 
-export function jsonVerification({ what, frequency, result }: VerificationInput): JsonVerification {
+export function jsonVerification({ what, frequency, result, perf }: VerificationInput): JsonVerification {
   const { recovery, strategy, elapsedMs } = result;
   const { verdicts, recovered, failures, spills, mismatches } = recovery;
   return {
@@ -87,6 +93,7 @@ export function jsonVerification({ what, frequency, result }: VerificationInput)
       kernel: kernel.map(jsonFrame),
       agent: agent.map(jsonFrame),
     })),
+    ...(perf && { perf }),
   };
 }
 
@@ -128,6 +135,7 @@ export function textVerification(input: VerificationInput, paint: Paint): string
   if (compared === 0) lines.push('Nothing was compared: the target did not run on a CPU meanwhile.');
   else if (recovery.verdicts.mismatch === 0) lines.push(paint('green', 'No frame differs.'));
   else lines.push(paint('red', `${grouped(recovery.verdicts.mismatch)} walks differ; please report this.`));
+  if (input.perf) lines.push('', ...perfLines(input.perf, paint));
   return `${lines.join('\n')}\n`;
 }
 
@@ -145,6 +153,37 @@ function frameText(frame: RawFrame | undefined): string {
   const { address, name, file, fileAddress, byPointer } = frame;
   const place = file === undefined || fileAddress === undefined ? hex(address) : `${base(file)}+${hex(fileAddress)}`;
   return `${name ?? '?'} ${place}${byPointer ? ' (rbp)' : ''}`;
+}
+
+const PERF_VERDICTS: Readonly<Record<PerfComparison['verdict'], readonly [Style, string]>> = {
+  agree: ['green', 'agree: chance explains every difference'],
+  differ: ['red', 'differ: call sites that one sees more often than the other'],
+  undecided: ['dim', 'undecided: too few samples'],
+};
+
+function perfLines(perf: PerfOutcome, paint: Paint): string[] {
+  if ('unavailable' in perf) return [paint('dim', `Not compared with perf: ${perf.unavailable}.`)];
+  const { verdict, samples, depth, rooted, sites, largestDifference, differences } = perf;
+  const [style, meaning] = PERF_VERDICTS[verdict];
+  const rows = [
+    ['', 'samples', 'frames on average', 'reach a root'].map((title) => paint('dim', title)),
+    ...(['plumbline', 'perf'] as const).map((who) => [
+      who,
+      grouped(samples[who]),
+      depth[who].toFixed(1),
+      percent(rooted[who]),
+    ]),
+  ];
+  const shown = differences.slice(0, MAX_SHOWN).map(({ site, plumbline, perf: other }) => {
+    return `  ${site}: ${percent(plumbline)} of the samples by Plumbline, ${percent(other)} by perf`;
+  });
+  const compared = `${sites} call sites compared, largest difference ${percent(largestDifference)}`;
+  return [
+    paint('bold', 'perf, DWARF call graphs, at the same time'),
+    alignedTable(rows, [1, 2, 3]),
+    `${paint(style, `Plumbline and perf ${meaning}`)} (${compared}).`,
+    ...shown,
+  ];
 }
 
 const hex = (value: bigint) => `0x${value.toString(16)}`;

@@ -3,6 +3,8 @@ import { systemClock } from '../clock.ts';
 import { MAX_FREQUENCY_HZ, type RecordResult, STRATEGY_CHOICES } from '../recording-options.ts';
 import type { Arguments, Command } from './command.ts';
 import { orList } from './flag-values.ts';
+import { PerfCheck, type PerfOutcome } from './perf-check.ts';
+import { findPerf } from './perf-recording.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
 import { Progress } from './progress.ts';
 import { DEFAULT_FREQUENCY_HZ, readRecordRequest } from './record-request.ts';
@@ -35,10 +37,15 @@ export const verifyCommand: Command = {
       value: 'NAME',
       help: `How the kernel walks stacks: ${orList(STRATEGY_CHOICES)}. Default: auto, the best that works here.`,
     },
+    {
+      name: 'no-perf',
+      help: 'With --pid: do not compare with perf. Where perf is installed, it samples the same processes meanwhile.',
+    },
     { name: 'json', help: 'Print a JSON object, with both walks of every mismatch.' },
   ],
   notes: [
     'Registers and up to 64 KiB of stack of each sample are copied, and walked again by the full call frame information of the files (DWARF expressions included). The copies do not leave this machine and are dropped at once.',
+    'perf walks by DWARF call graphs from copies of 32 KiB of stack. It takes other samples of the same programs, so what is compared is how often each call site is on the stack, and what chance does not explain is listed. The exit code does not depend on it.',
     'The exit code is 1 when a walk differs, or when nothing could be compared. An agent verifies a share of its walks all the time where unwinding.verifyRatio says so.',
   ],
   examples: [
@@ -64,14 +71,28 @@ export const verifyCommand: Command = {
       reasons,
       clock: systemClock,
     });
+    const { target } = options;
+    const perf =
+      target.kind === 'pid' && args.flags['no-perf'] !== true
+        ? new PerfCheck(findPerf(env.PATH), [target.pid, ...(target.others ?? [])], options.frequency)
+        : undefined;
     let result: RecordResult;
+    let comparison: PerfOutcome | undefined;
     try {
-      result = await record({ ...options, verifyRatio: 1, abort: stop.signal }, (step) => progress.update(step));
+      result = await record(
+        { ...options, verifyRatio: 1, keepRawStacks: perf !== undefined, abort: stop.signal },
+        (step) => {
+          progress.update(step);
+          perf?.follow(step.phase);
+        },
+      );
+      comparison = await perf?.compare(result.rawStacks());
     } finally {
       progress.end();
       stop.release();
+      await perf?.close();
     }
-    const input = { what, frequency: options.frequency, result };
+    const input = { what, frequency: options.frequency, result, ...(comparison && { perf: comparison }) };
     stdout.write(
       json ? `${JSON.stringify(jsonVerification(input), null, 2)}\n` : textVerification(input, paintFor(stdout, env)),
     );
