@@ -4,13 +4,14 @@
  *
  *   node bench/bench.ts [--brief] [--write] [case...]
  *
- * Cases: walk, unwind-table, drain, agent, export-size. `--brief` takes minutes less and says less; `--write` puts the tables into
- * docs/performance.md, each in the place of its title.
+ * Cases: walk, unwind-table, drain, agent, export-size, metrics. `--brief` takes minutes less and says less; `--write` puts the
+ * tables into docs/performance.md, each in the place of its title.
  */
 import { benchAgentCost } from './agent-cost.ts';
 import { benchDrain } from './drain.ts';
 import { benchExportSize } from './export-size.ts';
 import { machine } from './machine.ts';
+import { benchMetrics } from './metrics.ts';
 import { asText, type Table } from './table.ts';
 import { benchUnwindTable } from './unwind-table.ts';
 import { benchWalk } from './walk.ts';
@@ -22,6 +23,7 @@ const cases: Readonly<Record<string, (brief: boolean) => Promise<Table>>> = {
   drain: benchDrain,
   agent: benchAgentCost,
   'export-size': benchExportSize,
+  metrics: benchMetrics,
 };
 
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));

@@ -124,7 +124,7 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
     {
       title: 'fires on a rise against the history in Prometheus',
       series: shop(`0+300x${DAY + 240}`, `0+1x${DAY} ${DAY}+60x240`),
-      firing: { '24h': [], '24h20m': [CHECKOUT] },
+      firing: { '24h': [], '24h1m30s': [], '24h20m': [CHECKOUT] },
     },
     {
       title: 'is silent while a bad workload stays as bad as it was',
@@ -142,8 +142,8 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
     },
     { title: 'is silent for a workload without a past', series: shop('0+300x240', '0+60x240'), firing: { '50m': [] } },
     {
-      title: 'is silent for an idle one',
-      series: shop(`0+300x${DAY} ${300 * DAY}x240`, `0x${DAY} 0+1x8 8x232`),
+      title: 'is silent for one that has gone to sleep, but for a few stacks that are cut',
+      series: shop(`0+300x${DAY / 2} ${150 * DAY}x${DAY / 2 + 240}`, `0x${DAY} 0+1x240`),
       firing: { '24h10m': [], '25h': [] },
     },
     {
@@ -159,7 +159,8 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
         ...policy(`0+300x${DAY}`, `0+2x${DAY}`),
         [`${POLICY}{instance="a", policy="p", outcome="truncated", reason="no_unwind_info"}`]: `_x2000 0+9x${DAY - 2000}`,
       },
-      firing: { '16h': [], '17h15m': ['{policy="p", reason="no_unwind_info"}'] },
+      // It overtakes the other within the window at about 16h47m.
+      firing: { '16h': [], '16h49m': [], '17h15m': ['{policy="p", reason="no_unwind_info"}'] },
     },
     {
       title: 'is silent while the order stays',
@@ -172,7 +173,7 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
     {
       title: 'is silent for a handful of cut stacks',
       series: policy(`0+300x${DAY}`, `_x2000 0+0.02x${DAY - 2000}`),
-      firing: { '17h15m': [] },
+      firing: { '17h5m': [] },
     },
     { title: 'is silent for a policy without a past', series: policy('0+300x120', '0+9x120'), firing: { '25m': [] } },
   ],
@@ -197,6 +198,15 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
         'plumbline_samples_total{instance="a", node="n", outcome="filtered", reason="not_selected"}': '0+9000x80',
       },
       firing: { '5m': [], '15m': ['{instance="a", node="n", reason="ring_full"}'] },
+    },
+    {
+      title: 'is silent for a quarter of an hour that a good hour outweighs',
+      series: {
+        'plumbline_samples_total{instance="a", node="n", outcome="complete", reason="root_entry"}': '0+1000x300',
+        'plumbline_samples_total{instance="a", node="n", outcome="dropped", reason="ring_full"}':
+          '0x200 0+15x30 450x70',
+      },
+      firing: { '112m': [], '114m': [] },
     },
     {
       title: 'is silent for a few in thousands, without drops, and on an idle node',
@@ -285,7 +295,7 @@ export const CASES: Readonly<Record<string, readonly AlertCase[]>> = {
     {
       title: 'fires where policies select the node and nothing fires',
       series: { ...OBJECTIVE, 'plumbline_samples_fired_total{instance="a", node="n"}': '0+50x20 1000x80' },
-      firing: { '10m': [], '30m': ['{instance="a", node="n"}'] },
+      firing: { '10m': [], '18m': [], '30m': ['{instance="a", node="n"}'] },
     },
     {
       title: 'is silent on a node that no policy selects, and where samples fire, if few',

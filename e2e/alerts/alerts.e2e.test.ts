@@ -10,7 +10,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { dashboards, expressionsOf } from '../../deploy/monitoring/dashboards/dashboards.ts';
-import { RULE_PARAMETERS } from '../../deploy/monitoring/rule-parameters.ts';
 import { ruleFile } from '../../deploy/monitoring/rules.ts';
 import { waitUntil } from '../cluster/wait-until.ts';
 import { buildFixtures } from '../fixtures/build.ts';
@@ -18,6 +17,7 @@ import { recipes } from '../fixtures/recipes.ts';
 import { type RunningFixture, startFixture } from '../fixtures/start.ts';
 import { RunningAgent } from './agent.ts';
 import { Prometheus } from './prometheus.ts';
+import { SHORT_TIMES } from './short-times.ts';
 
 const skip = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'needs root';
 
@@ -25,12 +25,6 @@ const POLICY = 'standard';
 /** A name of its own: other tests may run the same fixture meanwhile. */
 const PROGRAM = 'deep-service';
 const DEPTH = 300;
-/** The rules as they are shipped, in a minute instead of an hour. */
-const SHORT_TIMES = {
-  ...RULE_PARAMETERS,
-  ...{ interval: '1s', short: '15s', long: '1m', holdStacks: '2s', holdAgent: '5s', enough: 50 },
-  ...{ history: '30s', historyOffset: '2s', reasons: '10s', enoughHistory: 20 },
-};
 /** What discovery would attach to the series of an agent's pod. */
 const POD = { node: 'worker-1', namespace: 'profiling', pod: 'plumbline-agent-x', container: 'agent' };
 

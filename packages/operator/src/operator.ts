@@ -144,6 +144,7 @@ export class Operator {
       metrics: this.#metrics,
       unhealthy: () => this.#unhealthy(),
       unready: () => this.#unready(),
+      overview: () => ({ policies: this.#policies.values(), configs: this.#configs.values() }),
     });
     this.#port = (server.server.address() as AddressInfo).port;
     log.info('listening', { port: this.#port });
