@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The whole way on a real cluster: `helm install`, `kubectl apply` of a policy, eBPF samples of the selected pods at a real
- * collector, status in `kubectl get`; conflicts, refusals, and what happens when a part goes away.
+ * collector, status in `kubectl get`; conflicts, refusals, what happens when a part goes away, and an alert that a policy causes
+ * and another ends.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { ruleFile } from '../deploy/monitoring/rules.ts';
+import { Prometheus } from './alerts/prometheus.ts';
+import { SHORT_TIMES } from './alerts/short-times.ts';
 import { Cluster, RELEASE } from './cluster/cluster.ts';
 import type { ResolvedProfile, ResolvedSample } from './cluster/collector.ts';
 import { helm } from './cluster/helm.ts';
@@ -14,6 +18,28 @@ import { waitUntil } from './cluster/wait-until.ts';
 
 const WORKLOADS = join(import.meta.dirname, 'cluster', 'playground', 'workloads.yaml');
 const unlessRoot = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'needs root';
+
+/** A shell that has called itself thirty times and then keeps busy: some two hundred frames. */
+const deepPod = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'deep', namespace: 'shop' },
+  spec: {
+    terminationGracePeriodSeconds: 0,
+    containers: [
+      {
+        name: 'main',
+        image: 'localhost/busybox:1',
+        command: [
+          'sh',
+          '-c',
+          'f() { if [ $1 -gt 0 ]; then f $(($1-1)); else while :; do i=$((i+1)); done; fi; }; f 30',
+        ],
+        resources: { limits: { cpu: '100m', memory: '32Mi' } },
+      },
+    ],
+  },
+};
 
 interface Condition {
   readonly type: string;
@@ -213,6 +239,43 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
       },
       { timeout: 90_000 },
     );
+  });
+
+  it('alerts in Prometheus on a policy that keeps too few frames, until kubectl apply mends it', async (t) => {
+    await cluster.controlPlane.apply(deepPod);
+    await kubectl('-n', 'shop', 'wait', '--for=condition=Ready', 'pod/deep', '--timeout=60s');
+    const keeping = (maxFrames: number) =>
+      policy('deep', 'shop', {
+        sampling: { frequencyHz: 97 },
+        unwinding: { maxFrames, spill: 'Never' },
+        objective: { truncatedRatio: '0.05', window: '1m' },
+      });
+    await cluster.controlPlane.apply(keeping(16));
+    const [agent] = await agentPods();
+    const address = await kubectl('-n', RELEASE.namespace, 'get', 'pod', agent, '-o', 'jsonpath={.status.podIP}');
+    const labels = { node: 'node-0', namespace: RELEASE.namespace, pod: agent, container: 'agent' };
+    const target = { job: 'plumbline-agent', address: `${address}:7117`, labels };
+    const prometheus = await Prometheus.start([target], ruleFile(SHORT_TIMES), '1s');
+    try {
+      const firing = async () =>
+        (await prometheus.alerts()).find(
+          (alert) =>
+            alert.name === 'PlumblineWorkloadTruncated' && alert.state === 'firing' && alert.labels.workload === 'deep',
+        );
+      const alert = await waitUntil('the alert', firing, { timeout: 180_000, interval: 500 });
+      t.diagnostic(alert.annotations.summary);
+      assert.deepEqual(alert.labels, { severity: 'warning', policy: 'deep', namespace: 'shop', workload: 'deep' });
+      await cluster.controlPlane.apply(keeping(1024));
+      const complete = 'sum(rate(plumbline_workload_samples_total{workload="deep", outcome="complete"}[15s])) > 1';
+      await waitUntil(
+        'whole stacks, and the alert to resolve',
+        async () => (await prometheus.query(complete)).length > 0 && (await firing()) === undefined,
+        { timeout: 180_000, interval: 500 },
+      );
+    } finally {
+      await prometheus.stop();
+      await kubectl('delete', 'profpol', 'deep');
+    }
   });
 
   /** Processes of agents on the cluster's node. */
