@@ -5,9 +5,11 @@
  * and another ends.
  */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { ruleFile } from '../deploy/monitoring/rules.ts';
 import { Prometheus } from './alerts/prometheus.ts';
 import { SHORT_TIMES } from './alerts/short-times.ts';
@@ -17,6 +19,7 @@ import { helm } from './cluster/helm.ts';
 import { waitUntil } from './cluster/wait-until.ts';
 
 const WORKLOADS = join(import.meta.dirname, 'cluster', 'playground', 'workloads.yaml');
+const PLUGIN = join(import.meta.dirname, '..', 'bin', 'kubectl-plumbline');
 const unlessRoot = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'needs root';
 
 /** A shell that has called itself thirty times and then keeps busy: some two hundred frames. */
@@ -135,6 +138,42 @@ describe('Plumbline on a cluster', { timeout: 1_800_000, skip: unlessRoot }, () 
     const shown = Object.fromEntries(headings.map((heading, index) => [heading.trim(), row[index]]));
     assert.deepEqual([shown.READY, shown.TARGETED, shown.APPLIED, shown.FAILED], ['True', '1', '1', '0']);
     assert.match(await kubectl('get', 'npc', 'node-0'), /^node-0 +True +\w+ +6?\S+/m);
+  });
+
+  it('answers kubectl plumbline: workloads, why stacks are cut, and a flame graph, from the agent on the node', async () => {
+    const env = {
+      ...process.env,
+      KUBECONFIG: cluster.controlPlane.kubeconfig,
+      NODE_OPTIONS: '',
+      NODE_TEST_CONTEXT: '',
+    };
+    const plugin = async (...args: string[]) => {
+      const options = { env, maxBuffer: 2 ** 26, timeout: 60_000 };
+      return (await promisify(execFile)(PLUGIN, args, options)).stdout;
+    };
+    const agents = ['--agents-namespace', RELEASE.namespace];
+    const { nodes, workloads } = JSON.parse(await plugin('top', '-n', 'shop', '--json', ...agents));
+    assert.deepEqual(nodes, { asked: 1, answered: 1 });
+    const names = workloads.map(({ workload }: { workload: string }) => workload).sort();
+    assert.deepEqual(names, ['shop/checkout', 'shop/ledger']);
+    for (const { policy, samples, depth } of workloads) assert.ok(policy === 'shop' && samples > 0 && depth > 2);
+
+    const explained = JSON.parse(await plugin('explain', '-n', 'shop', 'deploy/checkout', '--json', ...agents));
+    assert.deepEqual([explained.workload, explained.nodes], ['shop/checkout', 1]);
+    assert.ok(explained.samples > 0 && explained.truncated <= explained.samples);
+
+    const page = await plugin('flame', 'shop/ledger', '--since', '5m', ...agents);
+    const data = JSON.parse(/<script type="application\/json" id="data">(.+?)<\/script>/s.exec(page)?.[1] ?? '');
+    assert.ok(
+      data.processes.every(({ container }: { container: string }) => container.startsWith('node-0/shop/ledger-0')),
+    );
+    assert.ok(data.frames.label.length > 0);
+
+    const status = await plugin('status');
+    assert.match(status, /^shop +True +1\/1 +1\.0 %/m);
+    assert.match(status, /^(Loop|TailCall|Deferred) +\d+\.\d+ +1 +1$/m);
+    const node = await cluster.controlPlane.get<{ status: { kernelLimits?: object[] } }>('npc', 'node-0');
+    assert.ok(Array.isArray(node.status.kernelLimits), 'the agent has tried what the kernel lacks');
   });
 
   it('says which policy wins where two select the same pods, and goes back when the winner is deleted', async () => {

@@ -34,7 +34,7 @@ export const AgentSettings = z
       ),
     logLevel: z.enum(LOG_LEVELS).default('info').describe('Least important messages that are written.'),
     stateDirectory: AbsolutePath.default(DEFAULT_STATE_DIRECTORY).describe(
-      'Folder for the last good configuration and the spool. The agent runs without it where it cannot be written, and says so.',
+      'Folder for the last good configuration, what is usual for each workload, and the spool. The agent runs without it where it cannot be written, and says so.',
     ),
     spool: z
       .object({
