@@ -63,6 +63,9 @@ export function adviceOf({ reason, advice, policies, newerKernel }: Cause): stri
     if (policy.name === '') return `raise --max-frames, which is ${policy.maxFrames} (at most 4096)`;
     return `raise spec.unwinding.maxFrames of ${policies.map(({ name, maxFrames }) => `policy ${name} (${maxFrames})`).join(', ')}; at most 4096`;
   }
+  // The kernel has what it takes, so somebody has asked for less.
+  if (reason === 'tail_call_limit' && newerKernel.length === 0)
+    return 'set spec.unwinding.strategy to Auto: this kernel walks without tail calls';
   if (/spill to Auto/.test(advice)) {
     const never = policies.filter(({ spill }) => spill === 'Never').map(({ name }) => name);
     if (never.length > 0) return `${advice}; now Never in ${never.join(', ')}`;

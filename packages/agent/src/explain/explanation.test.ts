@@ -156,7 +156,8 @@ describe('an explanation', () => {
     const cut = (policy: string) => [{ count: 5, reason: 'tail_call_limit', policy }];
     assert.match(text(cut('rest')), /now Never in rest/);
     assert.match(text(cut('shop')), /→ Upgrade the kernel of the node/);
-    assert.match(text(cut('shop'), { kernelLimits: [] }), /→ Nothing to set/);
+    assert.match(text(cut('shop'), { kernelLimits: [] }), /→ Set spec\.unwinding\.strategy to Auto: this kernel/);
+    assert.match(text([{ count: 5, reason: 'unsupported_rule', file: '/a' }]), /→ Nothing to set/);
   });
 
   it('orders causes by samples, and only names rare ones', () => {

@@ -15,8 +15,8 @@ export function joinExplanations(explanations: readonly Explanation[]): Explanat
     ({ reason }) => reason,
   );
   return {
-    kernel: distinct(explanations.map(({ kernel }) => kernel)).join(', '),
-    strategy: distinct(explanations.map(({ strategy }) => strategy)).join(', '),
+    kernel: list(explanations.map(({ kernel }) => kernel)),
+    strategy: list(explanations.map(({ strategy }) => strategy)),
     samples,
     truncated,
     recovered: sum((one) => one.recovered),
@@ -65,6 +65,13 @@ function total(group: readonly { readonly samples: number }[]): number {
 
 function mostFirst<T extends { readonly samples: number }>(list: T[]): T[] {
   return list.sort((a, b) => b.samples - a.samples);
+}
+
+/** The distinct ones, the first few by name. */
+function list(texts: readonly string[]): string {
+  const all = distinct(texts);
+  const more = all.length > MAX_NAMED ? ` and ${all.length - MAX_NAMED} more` : '';
+  return `${all.slice(0, MAX_NAMED).join(', ')}${more}`;
 }
 
 function distinct(texts: readonly string[]): string[] {
