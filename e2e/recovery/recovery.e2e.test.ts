@@ -140,6 +140,28 @@ describe('stacks cut by the limit on tail calls', { skip, timeout: 600_000 }, ()
   }
 });
 
+describe('stacks with more than one record of stack memory above the cut', { skip, timeout: 120_000 }, () => {
+  it('are recovered up to four records', async (t) => {
+    // Frames of some 430 bytes: 400 of them above the cut.
+    const fixture = await start('recursion', 800);
+    t.after(() => fixture.stop());
+    const mappings = executableMappings(fixture.pid);
+    const result = await recordStacks(
+      {
+        ...{ target: { kind: 'pid', pid: fixture.pid }, strategy: 'tailCall' },
+        ...{ framesPerProgram: FRAMES_PER_PROGRAM, durationMs: 20_000, frequency: 199 },
+      },
+      30,
+    );
+    const stacks = userStacks(result.rawStacks());
+    assert.ok(countOf(stacks) > 0);
+    for (const stack of stacks) {
+      assert.equal(stack.outcome, 'recovered', describeStacks([stack]));
+      assert.equal(judge(fixture, mappings, stack), undefined);
+    }
+  });
+});
+
 describe('processes that spill too often', { skip, timeout: 120_000 }, () => {
   it('keep their reason beyond the rate, and are counted', async (t) => {
     const fixture = await start('threads', DEPTH);

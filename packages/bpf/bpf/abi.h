@@ -214,7 +214,8 @@ struct sample {
 #define SPILL_EXACT 1  /* pc is the address of an interrupted instruction */
 #define SPILL_VERIFY 2 /* from the leaf on, to be compared with what the kernel side finds */
 
-#define MAX_SPILL (64 << 10) /* bytes of stack */
+#define MAX_SPILL (64 << 10) /* bytes of stack in one record */
+#define MAX_SPILLS 4 /* records of one frame: equal but for start, length and stack, which goes on where the last one's ended */
 
 /* A frame from which the agent walks on: its registers and the stack. Never leaves the node. */
 struct spill {

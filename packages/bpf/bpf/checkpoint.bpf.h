@@ -29,7 +29,7 @@
 #define opaque(index) __asm__ volatile("" : "+r"(index))
 
 /* What is done in one turn of a walk. */
-#define SPLICED_PER_TURN 32
+#define SPLICED_PER_TURN 64
 #define REMEMBERED_PER_TURN 32
 
 static __always_inline struct memory *memory_of(const struct walk *w)
@@ -42,6 +42,14 @@ static __always_inline struct memory *memory_of(const struct walk *w)
 static __always_inline __u64 remembered_sp(const struct remembered_frame *f)
 {
 	return f->sp & FRAME_ADDRESS;
+}
+
+/* The lowest address that the step to a remembered frame reads; the highest lies right below its sp. */
+static __always_inline __u64 lowest_word(const struct remembered_frame *f)
+{
+	__u64 slot = f->sp >> REMEMBERED_SLOT_SHIFT;
+
+	return remembered_sp(f) - 8 * (slot ? slot : 1);
 }
 
 /* Turns to the remembered frame at or next beyond the walk's. Returns 1 where the walk is at it, and may be finished from it. */
@@ -85,7 +93,8 @@ __noinline int recall(__u32 index)
 			w->spliced_from = w->sample.user_frames;
 			w->spliced_at = w->candidate - 1;
 			w->hash_before = w->sample.stack_hash;
-			return 1;
+			w->candidate--; /* this one is in the walk; it remains to verify the others */
+			return push_frame(w, w->pc) == GO_ON;
 		}
 		w->candidate--;
 	}
@@ -93,50 +102,61 @@ __noinline int recall(__u32 index)
 	return 0;
 }
 
-/* Puts remembered frames into the record as far as they are verified. */
+/* Reads what the steps to the remembered frame and to those beyond it read. Returns how much was read, from where on. */
+static __always_inline __u64 read_ahead(struct walk *w, const struct memory *m, const struct remembered_frame *f)
+{
+	__u64 start = lowest_word(f), length = remembered_sp(&m->frames[0]) - start;
+
+	if (length > SPLICE_WINDOW)
+		length = SPLICE_WINDOW;
+	w->window_reads++;
+	w->window_start = start;
+	w->window_length = bpf_probe_read_user(w->window, length, (void *)start) == 0 ? length : 0;
+	return w->window_length;
+}
+
+/* Puts remembered frames into the record as far as they are verified: those whose words lie in one window. */
 static __noinline int splice(struct walk *w, struct memory *m)
 {
-	const struct remembered_frame *f = &m->frames[(w->candidate - 1) & (MAX_USER_FRAMES - 1)];
 	__u32 at = (__u32)w->sample.kernel_frames + w->next, candidate = w->candidate;
-	__u64 hash = w->sample.stack_hash, start = w->window_start, length = w->window_length;
-	int result = GO_ON;
+	__u64 hash = w->sample.stack_hash, start, length;
+	const struct remembered_frame *f = &m->frames[(candidate - 1) & (MAX_USER_FRAMES - 1)];
+	int i = 0;
 
-	for (int i = 0; i < SPLICED_PER_TURN; i++) {
-		__u64 frame = f->pc;
+	if (candidate) {
+		length = read_ahead(w, m, f);
+		start = w->window_start;
+	}
+	/* No calls in here: what it needs stays in registers. */
+	for (; i < SPLICED_PER_TURN && candidate; i++) {
+		f = &m->frames[(candidate - 1) & (MAX_USER_FRAMES - 1)];
+		__u64 sp = remembered_sp(f), slot = f->sp >> REMEMBERED_SLOT_SHIFT, pc = f->pc;
 
+		if (lowest_word(f) < start || sp - start > length)
+			break;
+		if (slot && window_word(w, sp - 8 * slot - start, SPLICE_WINDOW) != f->bp)
+			goto other;
+		if (window_word(w, sp - 8 - start, SPLICE_WINDOW) != (pc & FRAME_ADDRESS))
+			goto other;
 		opaque(at);
 		if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
 			return REASON_internal_error;
-		w->frames[at++] = frame;
-		hash = hash_frame(hash, frame);
-		if (--candidate == 0) {
-			w->phase = WALK_STEPS;
-			result = m->reason;
-			break;
-		}
-
-		/* The step from here reads bp (or not) and the return address; what it read lies between low and sp. */
-		f = &m->frames[(candidate - 1) & (MAX_USER_FRAMES - 1)];
-		__u64 sp = remembered_sp(f), slot = f->sp >> REMEMBERED_SLOT_SHIFT;
-		__u64 low = sp - 8 * (slot ? slot : 1);
-
-		if (low < start || sp - start > length) {
-			if (!window_move(w->index, low) || sp - low > w->window_length)
-				goto other;
-			start = low;
-			length = w->window_length;
-		}
-		if (slot && window_word(w, low - start) != f->bp)
-			goto other;
-		if (window_word(w, sp - 8 - start) != (f->pc & FRAME_ADDRESS))
-			goto other;
+		w->frames[at++] = pc;
+		hash = hash_frame(hash, pc);
+		candidate--;
 	}
+	if (i == 0 && candidate)
+		goto other; /* it cannot be read, or reaches too far */
 	w->sample.stack_hash = hash;
 	w->candidate = candidate;
 	w->next = at - w->sample.kernel_frames;
+	w->last = w->next - 1;
 	w->sample.user_frames = w->next;
 	w->sample.spliced = w->next - w->spliced_from;
-	return result;
+	if (candidate)
+		return GO_ON;
+	w->phase = WALK_STEPS;
+	return m->reason;
 other:
 	/* Another path: the walk goes on by steps from where it is, and may meet memory again beyond. */
 	w->sample.user_frames = w->spliced_from;

@@ -124,6 +124,21 @@ __noinline int send_large_spill(__u32 cpu, __u64 start, __u64 length)
 	return w ? send_spill(w, start, length, MAX_SPILL) : SPILL_UNREAD;
 }
 
+/* As many records of the largest size as the stack takes, up to MAX_SPILLS. */
+__noinline int send_spills(__u32 cpu, __u64 start, __u64 length)
+{
+	int result = send_large_spill(cpu, start, length);
+
+	for (int i = 1; i < MAX_SPILLS && result == 0; i++) {
+		__u64 done = (__u64)i * MAX_SPILL;
+
+		/* Without one that follows, those before are of use all the same. */
+		if (done >= length || send_large_spill(cpu, start + done, length - done))
+			break;
+	}
+	return result;
+}
+
 __noinline int send_medium_spill(__u32 cpu, __u64 start, __u64 length)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &cpu);
@@ -183,7 +198,7 @@ __noinline int spill(__u32 cpu, int reason)
 	else if (length <= MEDIUM_SPILL)
 		result = send_medium_spill(cpu, w->sp - below, length);
 	else
-		result = send_large_spill(cpu, w->sp - below, length);
+		result = send_spills(cpu, w->sp - below, length);
 	w->window_length = 0;
 	if (result == 0)
 		__sync_fetch_and_add(&c->spills_sent, 1);

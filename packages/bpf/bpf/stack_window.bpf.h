@@ -35,10 +35,10 @@ __noinline int window_move(__u32 cpu, __u64 address)
 	return 0;
 }
 
-/* The word at an offset in the window. */
-static __always_inline __u64 window_word(const struct walk *w, __u64 offset)
+/* The word at an offset in the window, of which so much may have been read (a power of two). */
+static __always_inline __u64 window_word(const struct walk *w, __u64 offset, const __u32 size)
 {
-	return *(__u64 *)(w->window + (offset & (WINDOW - 1)));
+	return *(__u64 *)(w->window + (offset & (size - 1)));
 }
 
 /* Reads the word at address; false: it cannot be read. */
@@ -51,7 +51,7 @@ static __always_inline bool read_word(struct walk *w, __u64 address, __u64 *word
 			return false;
 		offset = 0;
 	}
-	*word = window_word(w, offset);
+	*word = window_word(w, offset, WINDOW);
 	return true;
 }
 

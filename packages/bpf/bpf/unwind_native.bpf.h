@@ -86,33 +86,6 @@ static __always_inline const struct unwind_rule *find_rule(struct walk *w, __u64
 	return SHARD_AT(shard, at, sizeof(struct unwind_rule));
 }
 
-/*
- * Puts the frame into the record. Of a stack with more frames than are to be kept, both ends are: the first half stays, the
- * second is a ring.
- */
-static __always_inline int push_frame(struct walk *w, __u64 pc)
-{
-	__u32 at = (__u32)w->sample.kernel_frames + w->next;
-	__u64 frame = pc & FRAME_ADDRESS;
-
-	if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-		return REASON_internal_error;
-	if (w->exact)
-		frame |= FRAME_EXACT;
-	if (w->by_pointer)
-		frame |= FRAME_BY_POINTER;
-	w->frames[at] = frame;
-	w->last = w->next;
-	if (++w->next >= w->max_frames)
-		w->next = w->ring;
-	if (w->sample.user_frames < w->max_frames)
-		w->sample.user_frames++;
-	else
-		w->sample.elided++;
-	w->sample.stack_hash = hash_frame(w->sample.stack_hash, frame);
-	return GO_ON;
-}
-
 /* The caller's frame is (ra, cfa, bp). */
 static __always_inline int arrive(struct walk *w, __u64 ra, __u64 cfa, __u64 bp)
 {

@@ -7,6 +7,8 @@
 
 /* Bytes of user stack read at once; a power of two. Measured: docs/performance.md. */
 #define WINDOW 1024
+/* The same where it is known that so much of it will be used: checkpoint.bpf.h. */
+#define SPLICE_WINDOW 4096
 #define PAGE_SIZE 4096
 
 /* The slots of saved[]: rbx, r12 to r15. */
@@ -106,7 +108,7 @@ struct walk {
 
 	__u64 window_start;
 	__u64 window_length;
-	__u8 window[WINDOW + 8];
+	__u8 window[SPLICE_WINDOW + 8];
 
 	/* The record, as it goes into the ring. */
 	struct sample sample;
@@ -118,6 +120,33 @@ static __always_inline __u64 hash_frame(__u64 hash, __u64 frame)
 {
 	hash = (hash ^ frame) * 0x9e3779b97f4a7c15ULL;
 	return hash ^ hash >> 32;
+}
+
+/*
+ * Puts the frame into the record. Of a stack with more frames than are to be kept, both ends are: the first half stays, the
+ * second is a ring.
+ */
+static __always_inline int push_frame(struct walk *w, __u64 pc)
+{
+	__u32 at = (__u32)w->sample.kernel_frames + w->next;
+	__u64 frame = pc & FRAME_ADDRESS;
+
+	if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+		return REASON_internal_error;
+	if (w->exact)
+		frame |= FRAME_EXACT;
+	if (w->by_pointer)
+		frame |= FRAME_BY_POINTER;
+	w->frames[at] = frame;
+	w->last = w->next;
+	if (++w->next >= w->max_frames)
+		w->next = w->ring;
+	if (w->sample.user_frames < w->max_frames)
+		w->sample.user_frames++;
+	else
+		w->sample.elided++;
+	w->sample.stack_hash = hash_frame(w->sample.stack_hash, frame);
+	return GO_ON;
 }
 
 #endif

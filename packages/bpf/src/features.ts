@@ -116,12 +116,6 @@ export const FEATURES = {
     without: 'the task is read word by word through probe reads',
     probe: () => hasHelper(158),
   },
-  taskStorage: {
-    since: '5.13',
-    commit: 'a10787e6d58c',
-    without: 'walks are not remembered per task: deep recursion is walked anew each time',
-    probe: () => hasHelper(156),
-  },
   perfEventLinks: {
     since: '5.15',
     commit: 'b89fbfbb854c',

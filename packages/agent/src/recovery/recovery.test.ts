@@ -164,6 +164,27 @@ describe('Recovery', () => {
     assert.deepEqual(files, [{ id: 3, fd: 11 }]);
   });
 
+  it('joins the stack of several spills of one frame, as far as there is no gap', () => {
+    const piece = (start: bigint, byte: number) => ({ stackStart: start, stack: new Uint8Array(4).fill(byte) });
+    recovery.addSpill(spillOf(piece(0x100n, 1)));
+    recovery.addSpill(spillOf(piece(0x104n, 2)));
+    recovery.addSpill(spillOf(piece(0x110n, 3)));
+    const stack = stackOf('bad_frame', [1, 2]);
+    recovery.addSample(headOf(stack), stack);
+    recovery.pump();
+    assert.deepEqual([...walker.requests[0].stack], [1, 1, 1, 1, 2, 2, 2, 2]);
+    assert.equal(walker.requests[0].stackStart, 0x100n);
+  });
+
+  it('begins anew with a spill of another moment', () => {
+    recovery.addSpill(spillOf({ time: 99 }));
+    recovery.addSpill(spillOf({ stackStart: 0x7000n + 1000n }));
+    const stack = stackOf('bad_frame', [1, 2]);
+    assert.ok(recovery.addSample(headOf(stack), stack));
+    recovery.pump();
+    assert.equal(walker.requests[0].stack.length, 1000);
+  });
+
   it('keeps both ends of a stack with more frames than the policy allows', async () => {
     take('tail_call_limit', [1, 2, 3, 4], { frame: 4, maxFrames: 5 });
     await walker.answer('root_entry', [5, 6, 7]);

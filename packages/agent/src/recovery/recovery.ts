@@ -108,10 +108,13 @@ export class Recovery {
     return this.#bytes;
   }
 
-  /** Takes a spill; its sample follows. */
+  /** Takes a spill, or more stack of the last one of the thread; its sample follows. */
   addSpill(spill: Spill): void {
+    const before = this.#unpaired.get(spill.tid);
+    const isMore = before !== undefined && before.time === spill.time && before.tgid === spill.tgid;
+    const joined = isMore ? joinSpills(before, spill) : spill;
     this.#unpaired.delete(spill.tid);
-    this.#unpaired.set(spill.tid, spill);
+    this.#unpaired.set(spill.tid, joined);
     if (this.#unpaired.size > MAX_UNPAIRED) this.#unpaired.delete(this.#unpaired.keys().next().value as number);
   }
 
@@ -318,6 +321,15 @@ export class Recovery {
     }
     return space;
   }
+}
+
+/** A spill with the stack that another goes on with; without it where there is a gap between them. */
+function joinSpills(spill: Spill, more: Spill): Spill {
+  if (more.stackStart !== spill.stackStart + BigInt(spill.stack.length)) return spill;
+  const stack = new Uint8Array(spill.stack.length + more.stack.length);
+  stack.set(spill.stack);
+  stack.set(more.stack, spill.stack.length);
+  return { ...spill, stack };
 }
 
 /**
