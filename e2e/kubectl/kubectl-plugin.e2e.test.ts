@@ -200,7 +200,14 @@ describe('kubectl plumbline', { timeout: 600_000 }, () => {
     const missed = 'Truncated ratio 0.1, objective 0.05, usually 0.002; worst: shop/checkout; mostly no_unwind_info.';
     await patchStatus('profpol', 'shop', {
       nodes: { targeted: 2, updated: 2, applied: 2, failed: 0, notReporting: 0 },
-      truncation: { ratio: '0.1', baselineRatio: '0.002', worstWorkload: 'shop/checkout', topReason: 'no_unwind_info' },
+      truncation: {
+        ratio: '0.1',
+        baselineRatio: '0.002',
+        depth: 31,
+        baselineDepth: 42,
+        worstWorkload: 'shop/checkout',
+        topReason: 'no_unwind_info',
+      },
       conditions: [
         { type: 'Ready', status: 'True', reason: 'AllNodesApplied', message: '', lastTransitionTime },
         { type: 'ObjectiveMet', status: 'False', reason: 'TruncationHigh', message: missed, lastTransitionTime },
@@ -222,7 +229,7 @@ describe('kubectl plumbline', { timeout: 600_000 }, () => {
   it('status: policies, nodes by strategy and kernel, what a newer kernel would lift', async () => {
     await controlPlane.kubectl('create', 'clusterrolebinding', 'dev', '--clusterrole=plumbline-viewer', '--user=dev');
     const text = await waitUntil('the binding to hold', () => succeed('status'));
-    assert.match(text, /^shop +True +2\/2 +5\.0 % +10\.0 % +False +0\.2 % +shop\/checkout +no_unwind_info$/m);
+    assert.match(text, /^shop +True +2\/2 +5\.0 % +10\.0 % +False +0\.2 % +31 +42 +shop\/checkout +no_unwind_info$/m);
     assert.match(text, /^shop: Truncated ratio 0\.1, objective 0\.05, usually 0\.002/m);
     assert.match(text, /^TailCall +5\.10 +1 +0$/m);
     assert.match(text, /^Loop +6\.18 +1 +1$/m);

@@ -46,7 +46,7 @@ export async function runKubernetesAgent(options: KubernetesAgentOptions): Promi
     kernel: release(),
     pods: () => pods.values(),
     kernelLimits: kernelLimitsHere,
-    baselineRatio: (policies) => baselines?.ofPolicies(policies)?.truncatedRatio,
+    baseline: (policies) => baselines?.ofPolicies(policies),
     log,
     clock,
   });

@@ -212,6 +212,8 @@ export const NodePolicyStatus = z
     bucket: TruncationBucket,
     ratio: Ratio.optional().describe('Truncated ratio over the objective’s window, rounded to 0.001.'),
     baselineRatio: Ratio.optional().describe('The usual ratio over the last days.'),
+    depth: Count.optional().describe('User frames of a sample in the window, on average.'),
+    baselineDepth: Count.optional().describe('The same over the last days.'),
     samples: Count.optional().describe('User samples in the window.'),
     truncated: Count.optional().describe('Truncated samples in the window.'),
     pods: Count.optional().describe('Pods on the node that this policy decides.'),

@@ -142,6 +142,8 @@ export const ProfilingPolicyStatus = z
       .object({
         ratio: Ratio.optional().describe('Truncated ratio over all nodes.'),
         baselineRatio: Ratio.optional().describe('The usual ratio over the last days.'),
+        depth: Count.optional().describe('User frames of a sample, on average.'),
+        baselineDepth: Count.optional().describe('The same over the last days.'),
         samples: Count.optional().describe('User samples that the ratio is taken over.'),
         worstWorkload: z.string().max(317).optional().describe('namespace/name with the most truncated samples.'),
         topReason: z.string().max(64).optional().describe('The most frequent reason.'),

@@ -46,6 +46,9 @@ export interface NodePolicyView {
   samples: number;
   truncated: number;
   baselineRatio?: number;
+  /** User frames of a sample, on average: in the window, and usually. */
+  depth?: number;
+  baselineDepth?: number;
   worstWorkload?: string;
   topReason?: string;
   topFile?: string;
@@ -181,6 +184,8 @@ function statusView(status: NodeProfilingConfigStatus = {}): Omit<NodeConfigView
       samples: policy.samples ?? 0,
       truncated: policy.truncated ?? 0,
       baselineRatio: policy.baselineRatio === undefined ? undefined : Number(policy.baselineRatio),
+      depth: policy.depth,
+      baselineDepth: policy.baselineDepth,
       worstWorkload: policy.worstWorkload,
       topReason: policy.topReason,
       topFile: policy.topFile,

@@ -127,6 +127,8 @@ test('ObjectiveMet follows the reports, with the worst workload and the top reas
   assert.deepEqual(status?.truncation, {
     ratio: '0.1',
     baselineRatio: '0.002',
+    depth: 31,
+    baselineDepth: 42,
     samples: 30_000,
     worstWorkload: 'payments/api',
     topReason: 'no_unwind_info',

@@ -116,7 +116,9 @@ export class SimulatedAgents {
             bucket: truncatedRatio > 0.01 ? ('Degraded' as const) : ('Ok' as const),
             samples: 10_000,
             truncated: Math.round(10_000 * truncatedRatio),
+            depth: 31,
             baselineRatio: '0.002',
+            baselineDepth: 42,
             ...(truncatedRatio > 0 && {
               worstWorkload: 'payments/api',
               topReason: 'no_unwind_info',

@@ -24,7 +24,7 @@ export interface NodeTruncation {
 /** Figures as they go into the status; the rest of a policy's entry is known from its rule and the pods. */
 export type PolicyTruncation = Pick<
   NodePolicyStatus,
-  'bucket' | 'ratio' | 'samples' | 'truncated' | 'worstWorkload' | 'topReason' | 'topFile'
+  'bucket' | 'ratio' | 'depth' | 'samples' | 'truncated' | 'worstWorkload' | 'topReason' | 'topFile'
 >;
 
 /** What of a stack only others know. */
@@ -61,7 +61,7 @@ export class PolicyFigures {
     const { bucket, samples, truncated, topReason, topFile, worstWorkload } = figures;
     return {
       bucket,
-      ...(samples > 0 && { ratio: ratioText(figures.ratio) }),
+      ...(samples > 0 && { ratio: ratioText(figures.ratio), depth: Math.round(figures.frames / samples) }),
       samples,
       truncated,
       ...(worstWorkload !== undefined && { worstWorkload: worstWorkload.slice(0, 317) }),
@@ -92,6 +92,7 @@ function addStack(into: IntervalCounts, count: StackCount, describe: StackDescri
   const outcome = outcomeNames[count.stack.reason] ?? 'truncated';
   if (outcome !== 'complete' && outcome !== 'recovered' && outcome !== 'truncated') return;
   into.samples += count.count;
+  into.frames += count.stack.user.length * count.count;
   if (outcome !== 'truncated') return;
   into.truncated += count.count;
   const reason = reasonNames[count.stack.reason] ?? 'internal_error';

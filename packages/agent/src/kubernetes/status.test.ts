@@ -51,7 +51,7 @@ const config = (configHash: string, more: object = {}): EffectiveConfig => ({
 /** So many samples of the policy with that number, with that reason. */
 const stacks = (policy: number, reason: string, count: number) =>
   ({
-    stack: { policy, reason: numberOf(reason), tgid: 1, generation: 0 },
+    stack: { policy, reason: numberOf(reason), tgid: 1, generation: 0, user: new Float64Array(30) },
     threads: new Map(),
     count,
   }) as unknown as StackCount;
@@ -99,7 +99,7 @@ describe('StatusWriter', () => {
       kernel: '6.1.0',
       pods: () => pods,
       kernelLimits: () => [LIMIT],
-      baselineRatio: (policies) => (policies.includes('shop') ? 0.00234 : undefined),
+      baseline: (policies) => (policies.includes('shop') ? { truncatedRatio: 0.00234, depth: 40.4 } : undefined),
       log: silentLogger,
       clock,
       random: () => 0.5,
@@ -233,6 +233,7 @@ describe('StatusWriter', () => {
     assert.deepEqual([topReason, worstWorkload], ['no_unwind_info', 'shop/api']);
     assert.equal(topFile, '/opt/libfoo.so (build id abcd)');
     assert.equal(baselineRatio, '0.002');
+    assert.deepEqual([shop.depth, shop.baselineDepth], [30, 40]);
     assert.deepEqual(last().kernelLimits, [LIMIT]);
     assert.deepEqual(last().truncation, {
       bucket: 'Degraded',

@@ -39,8 +39,10 @@ export interface StatusOptions {
   readonly pods: () => Iterable<NodePod>;
   /** What the kernel lacks. */
   readonly kernelLimits: () => readonly KernelLimit[];
-  /** The usual truncated ratio over these policies, where enough is known. */
-  readonly baselineRatio: (policies: readonly string[]) => number | undefined;
+  /** What is usual over these policies, where enough is known. */
+  readonly baseline: (
+    policies: readonly string[],
+  ) => { readonly truncatedRatio: number; readonly depth: number } | undefined;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */
@@ -208,7 +210,7 @@ export class StatusWriter {
       kernel: kernel.slice(0, 128),
       ...(inForce?.strategy && { strategy: inForce.strategy }),
       ...(rules.length > 0 && {
-        truncation: { ...this.#figures.node(now), ...this.#baseline(rules.map(({ policy }) => policy.name)) },
+        truncation: { ...this.#figures.node(now), ...this.#nodeBaseline(rules.map(({ policy }) => policy.name)) },
       }),
       policies: rules.map((rule, index) => ({
         name: rule.policy.name,
@@ -224,9 +226,14 @@ export class StatusWriter {
     };
   }
 
-  #baseline(policies: readonly string[]): { baselineRatio?: string } {
-    const ratio = this.#options.baselineRatio(policies);
-    return ratio === undefined ? {} : { baselineRatio: ratioText(ratio) };
+  #nodeBaseline(policies: readonly string[]): { baselineRatio?: string } {
+    const { baselineRatio } = this.#baseline(policies);
+    return baselineRatio === undefined ? {} : { baselineRatio };
+  }
+
+  #baseline(policies: readonly string[]): { baselineRatio?: string; baselineDepth?: number } {
+    const usual = this.#options.baseline(policies);
+    return usual ? { baselineRatio: ratioText(usual.truncatedRatio), baselineDepth: Math.round(usual.depth) } : {};
   }
 
   #updateConditions(): void {

@@ -12,6 +12,7 @@ const counts = (
 ): IntervalCounts => ({
   samples,
   truncated,
+  frames: 10 * samples,
   byReason: new Map(truncated > 0 ? [[reason, truncated]] : []),
   byWorkload: new Map(truncated > 0 ? [[workload, truncated]] : []),
   byFile: new Map(truncated > 0 ? [[reason, new Map([[file, truncated]])]] : []),

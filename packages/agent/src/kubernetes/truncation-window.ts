@@ -8,6 +8,8 @@ export interface IntervalCounts {
   /** User samples: complete, recovered or truncated. */
   samples: number;
   truncated: number;
+  /** User frames of all these samples together. */
+  frames: number;
   /** Truncated samples. */
   readonly byReason: Map<string, number>;
   readonly byWorkload: Map<string, number>;
@@ -33,12 +35,13 @@ const TOO_FEW = 50;
 const RELIEF = 0.8;
 
 export function emptyCounts(): IntervalCounts {
-  return { samples: 0, truncated: 0, byReason: new Map(), byWorkload: new Map(), byFile: new Map() };
+  return { samples: 0, truncated: 0, frames: 0, byReason: new Map(), byWorkload: new Map(), byFile: new Map() };
 }
 
 export function addCounts(into: IntervalCounts, more: IntervalCounts): void {
   into.samples += more.samples;
   into.truncated += more.truncated;
+  into.frames += more.frames;
   for (const [key, count] of more.byReason) increment(into.byReason, key, count);
   for (const [key, count] of more.byWorkload) increment(into.byWorkload, key, count);
   for (const [reason, files] of more.byFile)

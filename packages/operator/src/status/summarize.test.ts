@@ -295,6 +295,17 @@ test('truncation: the worst node needs samples, baselines are weighted', () => {
   assert.deepEqual([ratioText(0), ratioText(1), ratioText(0.00001), ratioText(2)], ['0', '1', '0', '1']);
 });
 
+test('depth and what is usual are means by samples, in two digits', () => {
+  const nodes = [
+    node('a', applied, configOf({ samples: 1000, depth: 100, baselineDepth: 120 })),
+    node('b', applied, configOf({ samples: 3000, depth: 20, baselineDepth: 21 })),
+    node('old', applied, configOf({ samples: 5000 })),
+  ];
+  const { truncation } = summarize(input({ nodes }));
+  assert.deepEqual([truncation?.depth, truncation?.baselineDepth], [40, 46]);
+  assert.equal('depth' in (summarize(input({ nodes: [nodes[2]] })).truncation ?? {}), false);
+});
+
 test('changes have a rank: news, counts, figures', () => {
   const base = summarize(input({ nodes: [node('a', applied, configOf({ samples: 1000, truncated: 1 })), node('b')] }));
   const later = (over: Partial<SummaryInput>) => summarize(input({ previous: base, ...over }));

@@ -109,6 +109,8 @@ function truncationStatus(truncation: TruncationSummary): ProfilingPolicyStatus[
   const {
     ratioText: ratio,
     baselineText,
+    depth,
+    baselineDepth,
     samples,
     worstWorkload,
     topReason,
@@ -119,6 +121,8 @@ function truncationStatus(truncation: TruncationSummary): ProfilingPolicyStatus[
   return {
     ratio,
     ...(baselineText !== undefined && { baselineRatio: baselineText }),
+    ...(depth !== undefined && { depth }),
+    ...(baselineDepth !== undefined && { baselineDepth }),
     samples: roughly(samples),
     ...(worstWorkload !== undefined && { worstWorkload }),
     ...(topReason !== undefined && { topReason }),

@@ -9,6 +9,9 @@ export interface TruncationSummary {
   /** Rounded to four places. */
   ratioText: string;
   baselineText: string | undefined;
+  /** User frames of a sample, on average; two significant digits. */
+  depth: number | undefined;
+  baselineDepth: number | undefined;
   worstWorkload: string | undefined;
   topReason: string | undefined;
   /** Where most walks that were cut for that reason stopped. */
@@ -24,8 +27,9 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
   let samples = 0;
   let truncated = 0;
   let degradedNodes = 0;
-  let baselineSum = 0;
-  let baselineWeight = 0;
+  const baseline = new WeightedMean();
+  const depth = new WeightedMean();
+  const baselineDepth = new WeightedMean();
   let worst: { node: string; ratio: number; truncated: number } | undefined;
   const reasons = new Map<string, number>();
   const workloads = new Map<string, number>();
@@ -35,10 +39,9 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
     samples += policy.samples;
     truncated += policy.truncated;
     if (policy.bucket === 'Degraded') degradedNodes += 1;
-    if (policy.baselineRatio !== undefined) {
-      baselineSum += policy.baselineRatio * policy.samples;
-      baselineWeight += policy.samples;
-    }
+    baseline.add(policy.baselineRatio, policy.samples);
+    depth.add(policy.depth, policy.samples);
+    baselineDepth.add(policy.baselineDepth, policy.samples);
     if (policy.topReason) {
       add(reasons, policy.topReason, policy.truncated);
       if (policy.topFile) {
@@ -59,13 +62,30 @@ export function summarizeTruncation(nodes: Iterable<{ node: string; policy: Node
     samples,
     ratio,
     ratioText: ratioText(ratio),
-    baselineText: baselineWeight > 0 ? ratioText(baselineSum / baselineWeight) : undefined,
+    baselineText: baseline.value === undefined ? undefined : ratioText(baseline.value),
+    depth: depth.value === undefined ? undefined : roughly(depth.value),
+    baselineDepth: baselineDepth.value === undefined ? undefined : roughly(baselineDepth.value),
     worstWorkload: largest(workloads),
     topReason,
     topFile: topReason === undefined ? undefined : largest(files.get(topReason) ?? new Map()),
     degradedNodes,
     worstNode: worst?.node,
   };
+}
+
+class WeightedMean {
+  #sum = 0;
+  #weight = 0;
+
+  add(value: number | undefined, weight: number): void {
+    if (value === undefined) return;
+    this.#sum += value * weight;
+    this.#weight += weight;
+  }
+
+  get value(): number | undefined {
+    return this.#weight > 0 ? this.#sum / this.#weight : undefined;
+  }
 }
 
 function add(counts: Map<string, number>, key: string, count: number): void {
@@ -82,7 +102,7 @@ export function ratioText(ratio: number): string {
   return String(Number(Math.min(1, ratio).toFixed(4)));
 }
 
-/** Two significant digits: figures in a status are for people and must not change with every report. */
+/** Two significant digits of a count: figures in a status are for people and must not change with every report. */
 export function roughly(count: number): number {
-  return Number(count.toPrecision(2));
+  return Math.round(Number(count.toPrecision(2)));
 }

@@ -58,6 +58,8 @@ function policySection(policies: readonly ProfilingPolicy[], paint: Paint): stri
     'TRUNCATED',
     'OBJECTIVE MET',
     'USUAL',
+    'DEPTH',
+    'USUAL',
     'WORST WORKLOAD',
     'TOP REASON',
   ];
@@ -72,6 +74,8 @@ function policySection(policies: readonly ProfilingPolicy[], paint: Paint): stri
       truncation?.ratio === undefined ? '-' : percent(Number(truncation.ratio)),
       paint(met === 'False' ? 'red' : met === 'True' ? 'green' : 'dim', met),
       truncation?.baselineRatio === undefined ? '-' : percent(Number(truncation.baselineRatio)),
+      String(truncation?.depth ?? '-'),
+      String(truncation?.baselineDepth ?? '-'),
       truncation?.worstWorkload ?? '-',
       truncation?.topReason ?? '-',
     ];
@@ -80,7 +84,9 @@ function policySection(policies: readonly ProfilingPolicy[], paint: Paint): stri
     const condition = findCondition(status.conditions, 'ObjectiveMet');
     return condition?.status === 'False' ? [`${paint('bold', name)}: ${condition.message}`] : [];
   });
-  return [alignedTable([headings.map((text) => paint('dim', text)), ...rows], [3, 4, 6], ''), ...missed].join('\n');
+  return [alignedTable([headings.map((text) => paint('dim', text)), ...rows], [3, 4, 6, 7, 8], ''), ...missed].join(
+    '\n',
+  );
 }
 
 function nodeSection(nodes: readonly NodeProfilingConfig[], paint: Paint): string {
