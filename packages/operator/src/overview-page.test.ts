@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ADVICE } from '@plumbline/api';
 import { type OverviewData, renderOverview } from './overview-page.ts';
 import type { NodeConfigView, PolicyView } from './views.ts';
 
@@ -10,7 +11,13 @@ const policy = (name: string, ratio: string | undefined, met: 'True' | 'False', 
   status: {
     nodes: { targeted: 3, updated: 3, applied: 2, failed: 0, notReporting: 1 },
     ...(ratio !== undefined && {
-      truncation: { ratio, worstWorkload: `${name}/api`, topReason: 'no_unwind_info', baselineRatio: '0.01' },
+      truncation: {
+        ratio,
+        worstWorkload: `${name}/api`,
+        topReason: 'no_unwind_info',
+        topFile: '/opt/libfoo.so (build id abcd)',
+        baselineRatio: '0.01',
+      },
     }),
     conditions: [
       {
@@ -68,7 +75,8 @@ test('the policy that misses its objective most comes first, with its workload a
   });
   assert.equal(
     verdict,
-    'Policy bank : 40.0 % of its stacks are cut, it promises at most 2.0 %. bank/api has the most. build it with tables',
+    'Policy bank : 40.0 % of its stacks are cut, it promises at most 2.0 %. bank/api has the most. ' +
+      `Mostly no_unwind_info in /opt/libfoo.so (build id abcd): ${ADVICE.no_unwind_info.todo}.`,
   );
   assert.match(text, /2 of 3 policies miss their objective 20\.0 % of stacks are cut 2 of 2 nodes with an agent/);
   assert.ok(

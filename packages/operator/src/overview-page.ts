@@ -4,7 +4,7 @@
  * script, from what is watched; every replica shows the same. Pure.
  */
 import { createHash } from 'node:crypto';
-import { findCondition, type Objective, ProfilingPolicySpec } from '@plumbline/api';
+import { ADVICE, findCondition, type Objective, ProfilingPolicySpec } from '@plumbline/api';
 import { overviewStyle } from './overview-style.ts';
 import type { NodeConfigView, PolicyView } from './views.ts';
 
@@ -87,9 +87,15 @@ function verdict(rows: readonly PolicyRow[]): string {
   const [worst] = rows;
   if (!worst) return '<p class="verdict">There is no ProfilingPolicy: nothing is profiled.</p>';
   if (!worst.isMissed) return '<p class="verdict good">No policy misses its objective.</p>';
-  const workload = worst.status.truncation?.worstWorkload;
-  const whose = workload === undefined ? '' : `<b>${escapeHtml(workload)}</b> has the most. `;
-  return `<p class="verdict bad">Policy <b>${escapeHtml(worst.name)}</b>: ${share(worst.ratio)} of its stacks are cut, it promises at most ${share(worst.promised)}. ${whose}${escapeHtml(worst.message)}</p>`;
+  const { worstWorkload, topReason, topFile } = worst.status.truncation ?? {};
+  const whose = worstWorkload === undefined ? '' : ` <b>${escapeHtml(worstWorkload)}</b> has the most.`;
+  const where = topFile === undefined ? '' : ` in ${escapeHtml(topFile)}`;
+  const todo = ADVICE[topReason ?? '']?.todo;
+  const why =
+    topReason === undefined
+      ? ''
+      : ` Mostly <code>${escapeHtml(topReason)}</code>${where}${todo === undefined ? '' : `: ${escapeHtml(todo)}`}.`;
+  return `<p class="verdict bad">Policy <b>${escapeHtml(worst.name)}</b>: ${share(worst.ratio)} of its stacks are cut, it promises at most ${share(worst.promised)}.${whose}${why}</p>`;
 }
 
 function cards(rows: readonly PolicyRow[], nodes: readonly NodeConfigView[]): string {

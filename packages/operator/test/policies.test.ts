@@ -136,6 +136,11 @@ test('ObjectiveMet follows the reports, with the worst workload and the top reas
     degradedNodes: 1,
     worstNode: 'node-a',
   });
+  const page = await running.probe('/');
+  assert.match(
+    page.text,
+    /<p class="verdict bad">Policy <b>payments<\/b>: 10\.0 % .*<b>payments\/api<\/b> has the most/,
+  );
   agents.behaviour = () => ({});
   agents.wake();
   await cluster.waitForCondition('payments', 'ObjectiveMet', 'True');
