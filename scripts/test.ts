@@ -75,7 +75,7 @@ const suites: readonly Suite[] = [
     files: globSync('e2e/alerts/**/*.test.ts'),
     needs: [[node, 'e2e/cluster/tools.ts', 'prometheus', 'promtool']],
     concurrency: 1,
-    minutes: 8,
+    minutes: 12,
   },
   {
     name: 'cluster',

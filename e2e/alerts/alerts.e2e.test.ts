@@ -47,7 +47,7 @@ const configuration = (maxFrames: number, rules = 1) => ({
   agent: { recentProfiles: '1h' },
 });
 
-describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
+describe('from cut stacks to an alert', { timeout: 600_000, skip }, () => {
   let fixture: RunningFixture;
   let agent: RunningAgent;
   let prometheus: Prometheus;
@@ -78,7 +78,7 @@ describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
   it('fires for the workload and the policy, and says where to read on', async (t) => {
     const begun = Date.now();
     const firing = await waitUntil('the alert', () => alert('PlumblineWorkloadTruncated', PROGRAM), {
-      timeout: 120_000,
+      timeout: 200_000,
     });
     t.diagnostic(`fires after ${((Date.now() - begun) / 1e3).toFixed(1)} s: ${firing.annotations.summary}`);
     assert.deepEqual(firing.labels, { severity: 'warning', policy: POLICY, workload: PROGRAM });
@@ -95,6 +95,11 @@ describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
       reasons.map(({ labels }) => labels.reason),
       ['frame_limit'],
     );
+  });
+
+  it('fires for the receiver that does not answer', async () => {
+    const firing = await waitUntil('the alert', () => alert('PlumblineExportFailing'), { timeout: 60_000 });
+    assert.match(firing.annotations.summary, /^worker-1 cannot deliver profiles to nowhere\.$/);
   });
 
   it('keeps the workload apart from the pod of the agent that reports it', async () => {
@@ -136,7 +141,7 @@ describe('from cut stacks to an alert', { timeout: 400_000, skip }, () => {
         ((await prometheus.value(
           `sum(rate(plumbline_workload_samples_total{workload="${PROGRAM}", outcome="complete"}[15s]))`,
         )) ?? 0) > 1,
-      { timeout: 120_000 },
+      { timeout: 200_000 },
     );
     t.diagnostic(`resolved ${((Date.now() - begun) / 1e3).toFixed(1)} s after the change`);
     const depth = await prometheus.value(
