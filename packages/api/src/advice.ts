@@ -58,7 +58,7 @@ export const ADVICE: Readonly<Record<string, Advice>> = {
   },
   unknown_jit: {
     concern: 'process',
-    todo: 'let the runtime keep frame pointers (JVM: -XX:+PreserveFramePointer; Node.js does by itself)',
+    todo: 'let the runtime keep frame pointers (JVM: -XX:+PreserveFramePointer; Node.js does by itself); one that cannot, such as QEMU, is not walked',
   },
   compat_32bit: { concern: 'process', todo: 'run a 64-bit build of the program: 32-bit stacks are not walked' },
   no_user_registers: {
