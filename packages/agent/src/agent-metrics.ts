@@ -15,12 +15,15 @@ import type { StackCount } from './samples/aggregate.ts';
 import { outcomeNames, reasonNames } from './samples/decode.ts';
 import type { Budget } from './session/budget.ts';
 import type { KernelCounters } from './session/session.ts';
+import type { ChosenStrategy } from './strategy-choice.ts';
 import { runtimeOf } from './workloads/runtime.ts';
 import type { WorkloadLabels } from './workloads/workload.ts';
 import type { Workloads } from './workloads/workloads.ts';
 
 export interface FeedSources {
   readonly destinations: () => readonly Destination[];
+  /** How the strategy was chosen. */
+  readonly strategy: () => ChosenStrategy | undefined;
   readonly profiler: () => Profiler | undefined;
   readonly budget: () => Budget | undefined;
   readonly baselines: BaselineSource;
@@ -45,6 +48,10 @@ const ZERO: KernelCounters = {
   framePointerSteps: 0,
   splicedWalks: 0,
   splicedFrames: 0,
+  samplesWaiting: 0,
+  deferredSamples: 0,
+  deferredWalks: 0,
+  deferredRefused: 0,
   byReason: {},
 };
 
@@ -147,7 +154,10 @@ export class AgentMetricsFeed {
     );
     metrics.mirror('strategyInfo', () => {
       const profiler = sources.profiler();
-      return profiler ? [{ labels: { strategy: profiler.session.strategy.name }, value: 1 }] : [];
+      const chosen = sources.strategy();
+      if (!profiler || !chosen) return [];
+      const newer = chosen.newer ? `${chosen.newer.strategy} (Linux ${chosen.newer.since})` : '';
+      return [{ labels: { strategy: profiler.session.strategy.name, why: chosen.why, newer }, value: 1 }];
     });
     metrics.set('buildInfo', { version: sources.version, node: process.version, kernel: sources.kernel }, 1);
   }
@@ -307,6 +317,10 @@ function add(a: KernelCounters, b: KernelCounters): KernelCounters {
     framePointerSteps: a.framePointerSteps + b.framePointerSteps,
     splicedWalks: a.splicedWalks + b.splicedWalks,
     splicedFrames: a.splicedFrames + b.splicedFrames,
+    samplesWaiting: a.samplesWaiting + b.samplesWaiting,
+    deferredSamples: a.deferredSamples + b.deferredSamples,
+    deferredWalks: a.deferredWalks + b.deferredWalks,
+    deferredRefused: a.deferredRefused + b.deferredRefused,
     byReason,
   };
 }

@@ -31,6 +31,7 @@ import { Profiler } from './profiler.ts';
 import type { StrategyChoice } from './recording-options.ts';
 import type { StackCount } from './samples/aggregate.ts';
 import { Budget } from './session/budget.ts';
+import { type ChosenStrategy, chooseStrategy, describeChoice } from './strategy-choice.ts';
 import { NOT_SELECTED, Selection } from './workloads/selection.ts';
 import type { PodDirectory } from './workloads/workload.ts';
 import { Workloads } from './workloads/workloads.ts';
@@ -98,6 +99,7 @@ class Agent {
   readonly #statistics: { close(): void } | undefined;
   #server: HttpServer | undefined;
   #profiler: Profiler | undefined;
+  #chosen: ChosenStrategy | undefined;
   #config: EffectiveConfig | undefined;
   #selection = new Selection([]);
   #budget: Budget | undefined;
@@ -126,6 +128,7 @@ class Agent {
     this.#feed = new AgentMetricsFeed(this.#metrics, {
       destinations: () => this.#destinations.all,
       profiler: () => this.#profiler,
+      strategy: () => this.#chosen,
       budget: () => this.#budget,
       baselines: this.#baselines,
       ready: () => this.#health.problems('ready').length === 0,
@@ -316,8 +319,9 @@ class Agent {
     const { log, settings } = this.#options;
     this.#extensions.preflight?.();
     await probeKernelLimits();
+    const chosen = await chooseStrategy(strategy);
     const next = new Profiler({
-      strategy,
+      strategy: chosen.name,
       defaultPolicy: NOT_SELECTED,
       selectPolicy: (tgid, parent) => {
         this.#workloads.learn(tgid, parent);
@@ -336,8 +340,6 @@ class Agent {
       const deadline = performance.now() + READINESS_MS;
       while (next.executables.pending > 0 && performance.now() < deadline && !this.#options.stop.aborted)
         await systemClock.sleep(20, this.#options.stop);
-      for (const { strategy: name, error } of next.session.refused)
-        log.warn('a better strategy is not possible on this kernel', { strategy: name, error: error.message });
     } catch (error) {
       await next.close();
       throw error;
@@ -345,8 +347,12 @@ class Agent {
     this.#profiler?.session.stop();
     next.session.start({ event: 'cpu-clock', frequency: budget.frequencyHz });
     await this.#retireProfiler(next);
+    this.#chosen = chosen;
+    for (const { strategy: name, cause, detail } of chosen.rejected)
+      log.warn('a better strategy is not used', { strategy: name, cause, detail });
     log.info('profiling', {
       strategy: next.session.strategy.name,
+      why: describeChoice(chosen),
       frequency: budget.frequencyHz,
       processes: next.processes.size,
       files: next.executables.size,

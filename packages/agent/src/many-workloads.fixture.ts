@@ -43,6 +43,7 @@ export async function manyWorkloads(workloads: number, maxSeries: number): Promi
   const feed = new AgentMetricsFeed(metrics, {
     destinations: () => [],
     profiler: () => undefined,
+    strategy: () => undefined,
     budget: () => undefined,
     baselines: {
       *recent(limit) {

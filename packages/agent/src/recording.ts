@@ -24,6 +24,7 @@ import type {
 } from './recording-options.ts';
 import type { StackCount } from './samples/aggregate.ts';
 import { findCommand, StoppedCommand } from './stopped-command.ts';
+import { chooseStrategy } from './strategy-choice.ts';
 
 /** The one policy of a recording. */
 const SELECTED = 1;
@@ -49,7 +50,7 @@ export async function record(
   const everything = target.kind === 'all';
   const mismatches: FoundMismatch[] = [];
   const profiler = new Profiler({
-    strategy: options.strategy,
+    strategy: (await chooseStrategy(options.strategy)).name,
     ringBytes: RING_BYTES,
     defaultPolicy: everything ? SELECTED : 0,
     selectPolicy: (tgid, parent) => (everything || selected.has(tgid) || parent?.policy === SELECTED ? SELECTED : 0),

@@ -14,6 +14,7 @@ export {
 } from './errors.ts';
 export { type EventBatch, EventReader, type EventReaderOptions } from './event-reader.ts';
 export { FEATURES, type FeatureName, type FeatureResult, features, type KernelReport } from './features.ts';
+export { KnownStack } from './known-stack.ts';
 export { enums, limits, type OutcomeName, outcomes, type ReasonName, reasons, structs } from './layout.gen.ts';
 export {
   BpfMap,

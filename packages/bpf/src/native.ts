@@ -113,6 +113,9 @@ export interface Native {
   readerUnref(reader: ReaderHandle): void;
   readerStatistics(reader: ReaderHandle): ReaderStatistics;
 
+  knownStackStart(depth: number): Handle<'knownStack'>;
+  knownStackThread(stack: Handle<'knownStack'>): number;
+
   demangle(names: readonly string[], maxInput: number, maxOutput: number): (string | null)[];
 }
 

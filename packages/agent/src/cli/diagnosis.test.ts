@@ -39,7 +39,7 @@ function kernel(missing: FeatureName[] = [], changes: Partial<KernelReport> = {}
   };
 }
 
-const loop = { loaded: true, name: 'loop', framesPerProgram: 0, refused: [] } as const;
+const loop = { loaded: true, name: 'loop', framesPerProgram: 0, refused: [], selfTest: 'passed' } as const;
 
 function findings(changes: Partial<Findings> = {}): Findings {
   return { kernel: kernel(), strategy: loop, kptrRestrict: 1, hostPidNamespace: true, ...changes };
@@ -110,12 +110,19 @@ test('missing features warn or fail, and say which kernel has them', () => {
 });
 
 test('the chosen strategy says how deep it reaches and why no better one is used', () => {
-  const refused = [{ strategy: 'loop', reason: 'unknown func bpf_loop#181' }];
-  const diagnosis = diagnose(findings({ strategy: { loaded: true, name: 'tailCall', framesPerProgram: 24, refused } }));
+  const refused = [{ strategy: 'loop', cause: 'refused', reason: 'unknown func bpf_loop#181' }] as const;
+  const newer = { strategy: 'loop', since: '5.17' };
+  const diagnosis = diagnose(
+    findings({
+      strategy: { loaded: true, name: 'tailCall', framesPerProgram: 24, refused, selfTest: 'passed: walked', newer },
+    }),
+  );
   assert.equal(diagnosis.depth, 33 * 24);
   const text = report('head', diagnosis, plain);
   assert.match(text, /tailCall: stacks of up to 792 frames; the best that this kernel takes/);
   assert.match(text, /loop was refused: unknown func bpf_loop/);
+  assert.match(text, /self-test passed: walked/);
+  assert.match(text, /Linux 5\.17 or newer has loop/);
   assert.match(text, /Profiling works here\./);
 });
 

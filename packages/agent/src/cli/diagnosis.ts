@@ -24,8 +24,16 @@ export type StrategyFinding =
       readonly name: string;
       /** Strategy tailCall: frames per program. */
       readonly framesPerProgram: number;
-      /** Better strategies that the kernel refused, with its words. */
-      readonly refused: readonly { readonly strategy: string; readonly reason: string }[];
+      /** Better strategies that are not used: refused by the kernel, with its words, or failed in their self-test. */
+      readonly refused: readonly {
+        readonly strategy: string;
+        readonly cause: 'refused' | 'self_test';
+        readonly reason: string;
+      }[];
+      /** What the self-test of this one saw. */
+      readonly selfTest: string;
+      /** Better one of a newer kernel. */
+      readonly newer?: { readonly strategy: string; readonly since: string };
     }
   | { readonly loaded: false; readonly reason: string; readonly remedy: string };
 

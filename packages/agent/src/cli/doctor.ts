@@ -63,18 +63,18 @@ async function examine(): Promise<Findings> {
   }
 }
 
-/** Loads the profiler as a recording would, and takes it down again. No sample fires. */
+/** Loads and tests strategies as a recording would, and takes them down again. */
 async function tryStrategy(): Promise<StrategyFinding> {
   try {
-    const { Session } = await import('../session/session.ts');
-    const session = Session.open({ strategy: 'auto', defaultPolicy: 0, onBatch: () => {} });
-    const { strategy, framesPerProgram, refused } = session;
-    await session.close();
+    const { chooseStrategy } = await import('../strategy-choice.ts');
+    const { name, selfTest, rejected, newer } = await chooseStrategy('auto');
     return {
       loaded: true,
-      name: strategy.name,
-      framesPerProgram,
-      refused: refused.map(({ strategy: name, error }) => ({ strategy: name, reason: AgentError.from(error).message })),
+      name,
+      framesPerProgram: selfTest?.framesPerProgram ?? 0,
+      refused: rejected.map(({ strategy, cause, detail }) => ({ strategy, cause, reason: detail })),
+      selfTest: selfTest ? `${selfTest.verdict}: ${selfTest.detail}` : '',
+      ...(newer ? { newer } : {}),
     };
   } catch (thrown) {
     const error = AgentError.from(thrown);
@@ -131,11 +131,17 @@ function checkTable(checks: readonly Check[], paint: Paint): string {
 
 function strategyLines({ strategy, depth }: Diagnosis, paint: Paint): string[] {
   if (!strategy.loaded) return [`  ${paint('red', 'none')}: ${strategy.reason}`];
-  const chosen = `  ${paint('green', strategy.name)}: stacks of up to ${grouped(depth)} frames; `;
-  if (strategy.refused.length === 0) return [`${chosen}the best that this version has, and it loads`];
+  const { name, refused, selfTest, newer } = strategy;
+  const why = refused.length === 0 ? 'the best that this version has' : 'the best that this kernel takes';
   return [
-    `${chosen}the best that this kernel takes`,
-    ...strategy.refused.map(({ strategy: name, reason }) => `  ${paint('yellow', name)} was refused: ${reason}`),
+    `  ${paint('green', name)}: stacks of up to ${grouped(depth)} frames; ${why}`,
+    `  self-test ${selfTest}`,
+    ...refused.map(({ strategy: better, cause, reason }) =>
+      cause === 'refused'
+        ? `  ${paint('yellow', better)} was refused: ${reason}`
+        : `  ${paint('red', better)} did not stand its self-test: ${reason}`,
+    ),
+    ...(newer ? [`  Linux ${newer.since} or newer has ${newer.strategy}`] : []),
   ];
 }
 

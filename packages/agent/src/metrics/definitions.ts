@@ -65,6 +65,10 @@ export const SAMPLE_METRICS = {
     'plumbline_samples_unaccounted',
     'Samples that fired but have no outcome; a handful are in flight at any time, a number that grows is a defect',
   ),
+  samplesWaiting: gauge(
+    'plumbline_samples_waiting',
+    'Samples that wait for their task to come back to user space (strategy deferred); they fire, for the counters, when it does',
+  ),
   workloadSamples: counter('plumbline_workload_samples_total', 'Samples that reached the agent, by workload', {
     ...WORKLOAD,
     container: 'Name of the container; empty outside of pods',
@@ -135,6 +139,8 @@ export const WALK_METRICS = {
   ),
   strategyInfo: gauge('plumbline_strategy_info', 'Always 1; the unwind strategy in use', {
     strategy: 'tailCall, loop or deferred',
+    why: 'requested (by a policy), best, refused (the kernel has no better one), self_test (better ones did not stand it) or unproven (none has)',
+    newer: 'Better strategy that a newer kernel would give, and that kernel; empty: none',
   }),
   unwindSteps: counter(
     'plumbline_unwind_steps_total',
@@ -150,6 +156,15 @@ export const WALK_METRICS = {
     'Walks of which the outer part was verified against the last walk of the thread, in place of walking it',
   ),
   splicedFrames: counter('plumbline_unwind_spliced_frames_total', 'User frames of these parts'),
+  deferredSamples: counter(
+    'plumbline_deferred_samples_total',
+    'Samples whose walk was left to the task, strategy deferred',
+  ),
+  deferredWalks: counter('plumbline_deferred_walks_total', 'Walks by tasks, each for one or more of these samples'),
+  deferredRefused: counter(
+    'plumbline_deferred_refused_total',
+    'Samples whose task could not be asked for a walk: walked in the interrupt',
+  ),
   tailCalls: counter('plumbline_unwind_tail_calls_total', 'Tail calls used by walks, strategy tailCall'),
   windowReads: counter('plumbline_unwind_window_reads_total', 'Windows of stack memory read by walks'),
   stacksSent: counter(

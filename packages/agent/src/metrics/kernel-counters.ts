@@ -14,6 +14,10 @@ export interface KernelCounts {
   readonly framePointerSteps: number;
   readonly splicedWalks: number;
   readonly splicedFrames: number;
+  readonly samplesWaiting: number;
+  readonly deferredSamples: number;
+  readonly deferredWalks: number;
+  readonly deferredRefused: number;
 }
 
 /** A reason that occurred, after what the agent moved from one to another (`recovered`, `stack_body_lost`). */
@@ -43,6 +47,10 @@ export function mirrorKernelCounters(metrics: AgentMetrics, source: KernelCountS
     ['framePointerSteps', 'framePointerSteps'],
     ['splicedWalks', 'splicedWalks'],
     ['splicedFrames', 'splicedFrames'],
+    ['samplesWaiting', 'samplesWaiting'],
+    ['deferredSamples', 'deferredSamples'],
+    ['deferredWalks', 'deferredWalks'],
+    ['deferredRefused', 'deferredRefused'],
   ] as const;
   // One look per scrape: metrics are collected one after the other within the same turn of the event loop.
   let seen: ReturnType<KernelCountSource['read']> | undefined;

@@ -75,6 +75,10 @@ function kernel(): KernelCountSource & { fired: number; reads: number } {
         framePointerSteps: 0,
         splicedWalks: 0,
         splicedFrames: 0,
+        samplesWaiting: 0,
+        deferredSamples: 0,
+        deferredWalks: 0,
+        deferredRefused: 0,
       };
       const reasons = [
         { outcome: 'complete', reason: 'root_zero_ra', count: this.fired - 3 },

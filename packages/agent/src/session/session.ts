@@ -50,6 +50,12 @@ export interface KernelCounters {
   /** Walks that were finished from memory, and the frames that they took from it. */
   readonly splicedWalks: number;
   readonly splicedFrames: number;
+  /** Strategy deferred: samples that wait for their tasks, and are not among `fired` yet. */
+  readonly samplesWaiting: number;
+  /** Samples that were left to their tasks, the walks that served them, and samples whose tasks could not be asked. */
+  readonly deferredSamples: number;
+  readonly deferredWalks: number;
+  readonly deferredRefused: number;
   /** By name; only those that occurred. */
   readonly byReason: Record<string, number>;
 }
@@ -206,10 +212,15 @@ export class Session {
       const count = sum(offsets.by_reason + 8 * number);
       if (count > 0) byReason[name] = count;
     }
-    const lost = this.#walksClosed ? this.deferred().waiting : 0;
-    if (lost > 0) byReason.walk_lost = (byReason.walk_lost ?? 0) + lost;
+    const waiting = sum(offsets.deferred_samples) - sum(offsets.deferred_samples_ended);
+    const isLost = this.#walksClosed && waiting > 0;
+    if (isLost) byReason.walk_lost = (byReason.walk_lost ?? 0) + waiting;
     return {
-      fired: sum(offsets.fired),
+      fired: sum(offsets.fired) - (isLost ? 0 : waiting),
+      samplesWaiting: isLost ? 0 : waiting,
+      deferredSamples: sum(offsets.deferred_samples),
+      deferredWalks: sum(offsets.deferred_walks),
+      deferredRefused: sum(offsets.deferred_refused),
       steps: sum(offsets.steps),
       userFrames: sum(offsets.user_frames),
       tailCalls: sum(offsets.tail_calls),

@@ -15,7 +15,6 @@ export interface StrategyProgram {
 }
 
 export const STRATEGIES: readonly StrategyProgram[] = [
-  { name: 'loop', program: 'sample_loop', programs: ['sample_loop'], object: () => 'profiler' },
   {
     name: 'deferred',
     program: 'sample_deferred',
@@ -28,6 +27,7 @@ export const STRATEGIES: readonly StrategyProgram[] = [
           : undefined,
     lacks: 'the kernel has no function bpf_task_work_schedule_resume',
   },
+  { name: 'loop', program: 'sample_loop', programs: ['sample_loop'], object: () => 'profiler' },
   {
     name: 'tailCall',
     program: 'sample_tail_call',
