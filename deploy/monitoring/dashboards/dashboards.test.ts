@@ -49,3 +49,27 @@ test('expressions ask for metrics that are defined, by variables that the dashbo
     }
   }
 });
+
+test('links lead to dashboards that there are, by variables that these have and columns of the table', () => {
+  const links = boards.flatMap(([, { panels = [] }]) =>
+    panels.flatMap((panel) =>
+      'fieldConfig' in panel
+        ? (panel.fieldConfig?.overrides ?? []).flatMap(({ properties }) =>
+            properties.flatMap(({ id, value }) => (id === 'links' ? [{ url: String(value[0].url), panel }] : [])),
+          )
+        : [],
+    ),
+  );
+  assert.equal(links.length, 2);
+  for (const { url, panel } of links) {
+    const board = boards.find(([, { uid }]) => url.startsWith(`/d/${uid}?`))?.[1];
+    assert.ok(board, url);
+    for (const [, name, column] of url.matchAll(/var-(\w+)=\$\{__data\.fields\["([^"]+)"\]\}/g)) {
+      assert.ok(
+        board.templating?.list?.some((variable) => variable.name === name),
+        name,
+      );
+      assert.ok(JSON.stringify(panel).includes(`:"${column}"`), column);
+    }
+  }
+});

@@ -2,7 +2,7 @@
 /** The cluster at a glance: is there a problem, which workload has it, and why. */
 import { recorded } from '../recording-rules.ts';
 import type { RuleParameters } from '../rule-parameters.ts';
-import { dashboard, lines, row, stat, table } from './panels.ts';
+import { dashboard, lines, link, row, stat, table } from './panels.ts';
 import { lost, orZero, rate, ratio } from './queries.ts';
 
 const WORKLOAD = 'plumbline_workload_samples_total';
@@ -87,7 +87,7 @@ export function overview(parameters: RuleParameters) {
         },
         { namespace: 'Namespace', workload: 'Workload', policy: 'Policy', reason: 'Top reason' },
         'Weight',
-      ),
+      ).overrideByName('Workload', [link('plumbline-workload', { namespace: 'Namespace', workload: 'Workload' })]),
     )
     .withPanel(
       table(
@@ -203,7 +203,7 @@ export function overview(parameters: RuleParameters) {
         },
         { node: 'Node', instance: 'Agent' },
         'Cut',
-      ),
+      ).overrideByName('Agent', [link('plumbline-node', { instance: 'Agent' })]),
     )
     .withPanel(
       lines(

@@ -20,6 +20,7 @@ import {
   DashboardLinkBuilder,
   DashboardLinkType,
   DatasourceVariableBuilder,
+  type DynamicConfigValue,
   QueryVariableBuilder,
   RowBuilder,
   ThresholdsConfigBuilder,
@@ -31,7 +32,10 @@ import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/sta
 import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/table';
 import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries';
 
-const DATASOURCE = { type: 'prometheus', uid: '$' + '{datasource}' };
+/** A variable of Grafana inside of a text. */
+const variable = (name: string) => `\${${name}}`;
+
+const DATASOURCE = { type: 'prometheus', uid: variable('datasource') };
 export const TAG = 'plumbline';
 
 /** Steps of a truncated ratio, the same everywhere: a default objective is one percent. */
@@ -45,6 +49,8 @@ const COUNT_STEPS = [
   { value: null, color: 'green' },
   { value: 1e-9, color: 'red' },
 ];
+/** Of a sorted table: who has more looks at the dashboard of one. */
+const MAX_ROWS = 30;
 const PLAIN_STEPS = [{ value: null, color: 'blue' }];
 const STEPS = { ratio: RATIO_STEPS, count: COUNT_STEPS, plain: PLAIN_STEPS };
 
@@ -177,8 +183,22 @@ export function table(
   });
   panel.withTransformation({ id: 'organize', options: { excludeByName: {}, indexByName, renameByName: rename } });
   if (sortBy !== undefined)
-    panel.withTransformation({ id: 'sortBy', options: { fields: {}, sort: [{ field: sortBy, desc: true }] } });
+    panel
+      .withTransformation({ id: 'sortBy', options: { fields: {}, sort: [{ field: sortBy, desc: true }] } })
+      .withTransformation({ id: 'limit', options: { limitField: MAX_ROWS } });
   return panel;
+}
+
+/**
+ * Makes the cells of a column lead to the dashboard of what they name.
+ * @param parameters variable of that dashboard → column of the same row that has its value
+ */
+export function link(uid: string, parameters: Readonly<Record<string, string>>): DynamicConfigValue {
+  const query = Object.entries(parameters).map(
+    ([name, column]) => `var-${name}=${variable(`__data.fields["${column}"]`)}`,
+  );
+  const url = `/d/${uid}?${[...query, variable('datasource:queryparam'), variable('__url_time_range')].join('&')}`;
+  return { id: 'links', value: [{ title: 'Open its dashboard', url }] };
 }
 
 export const row = (title: string) => new RowBuilder(title);
