@@ -7,6 +7,7 @@ import { recipes } from '../fixtures/recipes.ts';
 import { compareWithTruth, type JudgedFrame } from './compare.ts';
 import { judgedFrames } from './judge.ts';
 import { observe } from './observe.ts';
+import { strategiesHere } from './strategies.ts';
 
 const skip = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'needs root';
 const MAX_FRAMES = 100;
@@ -14,7 +15,7 @@ const DEPTH = 1000;
 /** Stacks of which every frame is known. */
 const NAMES = ['recursion', 'recursion-frame-pointers', 'recursion-clang', 'threads'];
 
-for (const strategy of ['tailCall', 'loop'] as const) {
+for (const strategy of strategiesHere) {
   describe(`stacks of ${DEPTH} frames and more, of which ${MAX_FRAMES} are kept, ${strategy}`, {
     skip,
     timeout: 300_000,

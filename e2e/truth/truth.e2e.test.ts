@@ -5,7 +5,7 @@ import { buildFixtures } from '../fixtures/build.ts';
 import { recipes } from '../fixtures/recipes.ts';
 import { judge } from './judge.ts';
 import { type Case, type Observed, observe } from './observe.ts';
-import type { Strategy } from './recording.ts';
+import { strategiesHere } from './strategies.ts';
 
 /** Fixtures that run side by side in one recording: enough to share its start, few enough to get their turns on a processor. */
 const BATCH = 60;
@@ -14,10 +14,7 @@ const FREQUENCY = 499;
 
 const cases: Case[] = recipes.flatMap((recipe) => recipe.depths.map((depth) => ({ recipe, depth })));
 
-const STRATEGIES: readonly Strategy[] = ['tailCall', 'loop', 'deferred'];
-const wanted = process.env.PLUMBLINE_STRATEGIES?.split(',');
-
-for (const strategy of STRATEGIES.filter((each) => wanted?.includes(each) ?? true)) {
+for (const strategy of strategiesHere) {
   describe(`fixtures, ${strategy}`, { timeout: 600_000 }, () => {
     /** By name and depth; the error of the whole batch where it could not be recorded. */
     const observed = new Map<string, Observed | Error>();
