@@ -20,8 +20,8 @@ export interface Chart {
 
 const WIDTH = 760;
 const HEIGHT = 440;
-const LEFT = 70;
-const RIGHT = 20;
+const LEFT = 96;
+const RIGHT = 30;
 const TOP = 48;
 const BOTTOM = 56;
 
