@@ -13,7 +13,7 @@ import { decodeRecord, outcomeNames, reasonNames, type SampleHead, type Stack } 
 import { Session } from './session/session.ts';
 
 export interface SelfTestResult {
-  /** undecided: nothing was sampled, for the machine is too busy. */
+  /** undecided: nothing could be walked in time, for the machine is too busy. */
   readonly verdict: 'passed' | 'failed' | 'undecided';
   /** What was seen, as a part of a sentence. */
   readonly detail: string;
@@ -27,7 +27,7 @@ const WANTED_SAMPLES = 3;
 const FREQUENCY_HZ = 997;
 const RING_BYTES = 1 << 20;
 /** How long tables may take, and samples after that: ms. A busy machine gives a thread its turns late. */
-const TABLES_MS = 10_000;
+const TABLES_MS = 30_000;
 const SAMPLES_MS = 3_000;
 const POLICY = 1;
 /** Where threads begin. */
@@ -57,6 +57,7 @@ export async function selfTest(strategy: Strategy): Promise<SelfTestResult> {
     onSettled: () => {},
     log: silentLogger,
   });
+  const { framesPerProgram } = session;
   try {
     stack = new KnownStack(DEPTH);
     const own = realpathSync(stack.path);
@@ -64,13 +65,14 @@ export async function selfTest(strategy: Strategy): Promise<SelfTestResult> {
       .filter(({ path }) => path === own || C_LIBRARY.test(path))
       .map((mapping) => ({ ...mapping, executable: executables.find(process.pid, mapping) }));
     await until(() => executables.pending === 0, TABLES_MS);
+    if (executables.pending > 0)
+      return { verdict: 'undecided', detail: 'its unwind tables took too long', framesPerProgram };
     session.tables.setPolicy(POLICY, { maxFrames: limits.MAX_USER_FRAMES, kernelStacks: false, keep: 1, spill: false });
     session.tables.setProcess(process.pid, 0, POLICY, kernelMappings(mappings));
     session.start({ event: 'cpu-clock', frequency: FREQUENCY_HZ });
     await until(() => samples >= WANTED_SAMPLES || problem !== undefined, SAMPLES_MS);
     session.stop();
     await session.flush();
-    const { framesPerProgram } = session;
     if (samples === 0)
       return { verdict: 'undecided', detail: 'no sample was taken, the machine is too busy', framesPerProgram };
     if (strategy === 'deferred' && session.deferred().walks === 0) problem ??= 'no walk was left to the task';
