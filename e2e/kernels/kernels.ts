@@ -18,7 +18,7 @@ export const KERNELS: readonly Kernel[] = [
   debian('5.10', 'bullseye', ['tailCall']),
   debian('6.1', 'bookworm', ['loop', 'tailCall']),
   debian('6.12', 'trixie', ['loop', 'tailCall']),
-  debian('7.2', 'sid', ['deferred', 'loop', 'tailCall']),
+  debian('7.2', 'sid', ['loop', 'deferred', 'tailCall']), // guests have no swap
 ];
 
 /** Debian's names: `linux-image-5.10.0-32-amd64` of old, `linux-image-6.12.117+deb13-amd64` since trixie. */

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { BpfError } from '@plumbline/bpf';
 import type { Strategy } from './recording-options.ts';
 import type { SelfTestResult } from './self-test.ts';
+import { ladder } from './session/strategy.ts';
 import { choose, describeChoice } from './strategy-choice.ts';
 
 const LADDER: readonly Strategy[] = ['deferred', 'loop', 'tailCall'];
@@ -19,6 +20,13 @@ const results = (of: Partial<Record<Strategy, SelfTestResult | Error>>) => async
   assert.ok(result, `${strategy} need not be tried`);
   return result;
 };
+
+describe('the ladder', () => {
+  it('has deferred on top where memory may be paged out, else below loop, which costs less', () => {
+    assert.deepEqual(ladder(true), ['deferred', 'loop', 'tailCall']);
+    assert.deepEqual(ladder(false), ['loop', 'deferred', 'tailCall']);
+  });
+});
 
 describe('choose', () => {
   it('takes the best that stands its test, and tries no other', async () => {

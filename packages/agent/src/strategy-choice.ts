@@ -4,7 +4,7 @@ import { BpfError, FEATURES } from '@plumbline/bpf';
 import { AgentError } from './errors.ts';
 import type { Strategy, StrategyChoice } from './recording-options.ts';
 import { type SelfTestResult, selfTest } from './self-test.ts';
-import { STRATEGIES } from './session/strategy.ts';
+import { ladder } from './session/strategy.ts';
 
 /** A better strategy that is not used. */
 export interface RejectedStrategy {
@@ -40,10 +40,7 @@ let automatic: Promise<ChosenStrategy> | undefined;
  */
 export function chooseStrategy(choice: StrategyChoice): Promise<ChosenStrategy> {
   if (choice !== 'auto') return Promise.resolve({ name: choice, why: 'requested', rejected: [] });
-  automatic ??= choose(
-    STRATEGIES.map(({ name }) => name),
-    selfTest,
-  ).catch((error) => {
+  automatic ??= choose(ladder(), selfTest).catch((error) => {
     automatic = undefined; // the next may find other rights
     throw error;
   });
@@ -97,7 +94,7 @@ function isRefusal({ verifierLog, code, libbpfLog }: BpfError): boolean {
 export function describeChoice({ name, why, selfTest: test, newer }: ChosenStrategy): string {
   const reasons: Record<ChosenStrategy['why'], string> = {
     requested: 'asked for',
-    best: 'the best that this version has',
+    best: 'the best for this machine',
     refused: 'the best that this kernel takes',
     self_test: 'better ones did not stand their self-test',
     unproven: 'none has stood its self-test',

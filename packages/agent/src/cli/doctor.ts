@@ -132,7 +132,7 @@ function checkTable(checks: readonly Check[], paint: Paint): string {
 function strategyLines({ strategy, depth }: Diagnosis, paint: Paint): string[] {
   if (!strategy.loaded) return [`  ${paint('red', 'none')}: ${strategy.reason}`];
   const { name, refused, selfTest, newer } = strategy;
-  const why = refused.length === 0 ? 'the best that this version has' : 'the best that this kernel takes';
+  const why = refused.length === 0 ? 'the best for this machine' : 'the best that this kernel takes';
   return [
     `  ${paint('green', name)}: stacks of up to ${grouped(depth)} frames; ${why}`,
     `  self-test ${selfTest}`,

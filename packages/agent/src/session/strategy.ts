@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The strategies, best first, and what each needs of the kernel. */
-import { readFileSync } from 'node:fs';
+/** The strategies, the most capable first, and what each needs of the kernel. */
+import { existsSync, readFileSync } from 'node:fs';
 import type { Strategy } from '../recording-options.ts';
 
 export interface StrategyProgram {
@@ -35,6 +35,24 @@ export const STRATEGIES: readonly StrategyProgram[] = [
     object: () => 'profiler',
   },
 ];
+
+/**
+ * Strategies, best first. Strategy deferred can wait for memory that was paged out, and costs twice as much as loop on deep
+ * stacks (docs/performance.md): where there is no swap, no stack is paged out, and loop is better.
+ */
+export function ladder(mayPageOut = hasSwap()): Strategy[] {
+  const names = STRATEGIES.map(({ name }) => name);
+  if (mayPageOut) return names;
+  const others = names.filter((name) => name !== 'deferred');
+  return others.toSpliced(others.indexOf('loop') + 1, 0, 'deferred');
+}
+
+const SWAPS = '/proc/swaps';
+
+/** Whether the machine has swap in use: the file has a line for each, below its head. A kernel without swap has no such file. */
+function hasSwap(): boolean {
+  return existsSync(SWAPS) && readFileSync(SWAPS, 'utf8').trim().split('\n').length > 1;
+}
 
 /** Names as users write them, by the number in `enum strategy`. */
 export const STRATEGY_NAMES: readonly string[] = ['', 'tailCall', 'loop', 'deferred'];
