@@ -43,7 +43,7 @@ export const STRATEGIES: readonly StrategyProgram[] = [
 export function ladder(mayPageOut = hasSwap()): Strategy[] {
   const names = STRATEGIES.map(({ name }) => name);
   if (mayPageOut) return names;
-  const others = names.filter((name) => name !== 'deferred');
+  const others: Strategy[] = names.filter((name) => name !== 'deferred');
   return others.toSpliced(others.indexOf('loop') + 1, 0, 'deferred');
 }
 
