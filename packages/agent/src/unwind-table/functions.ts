@@ -94,6 +94,7 @@ export function findFunctions(file: ElfFile, source: ByteSource, gaps: readonly 
     const unknown = gaps.filter((gap) => !addBuiltins(file, source, gap, functions));
     const bytes = unknown.reduce((sum, gap) => sum + gap.end - gap.start, 0);
     if (bytes >= MIN_UNKNOWN_BYTES) addReferenced(file, source, gapFinder(unknown), functions);
+    else addStartFiles(file, source, unknown, functions);
   }
   functions.sort();
   return functions;
@@ -181,6 +182,31 @@ function addSymbols(
     else if (/\.cold(\.|$)/.test(name)) functions.add(address, size, FUNCTION_PART);
     else functions.add(address, size, FUNCTION_PLAIN);
   });
+}
+
+/**
+ * The functions of a program's start files (crtstuff.c of GCC: frame_dummy, __do_global_dtors_aux and what they call): the
+ * arrays of constructors and destructors point at them. Linkers write the addresses in place, whatever the relocation.
+ */
+function addStartFiles(
+  file: ElfFile,
+  source: ByteSource,
+  gaps: readonly AddressRange[],
+  functions: FunctionMap,
+): void {
+  const inGap = gapFinder(gaps);
+  const found = (address: number) => {
+    if (inGap(address) >= 0) functions.add(address, 0, FUNCTION_GUESSED);
+  };
+  for (const name of ['.init_array', '.fini_array']) {
+    const section = findSection(file, name);
+    if (section && section.type !== SHT_NOBITS && section.size <= CHUNK) searchData(source, section, found);
+  }
+  for (const { start, end } of gaps) {
+    const offset = addressToOffset(file, start);
+    if (offset < 0 || offset + end - start > source.size) continue;
+    searchCode(readBytes(source, offset, end - start, 'text'), start, end - start, false, found);
+  }
 }
 
 /** Functions that some instruction calls or takes the address of, or that a word of data points to. */
