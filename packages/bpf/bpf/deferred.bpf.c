@@ -160,6 +160,8 @@ static __always_inline int walk_current(struct walk *w)
 	w->sample.failing_pc = w->pc;
 	if (regs->cs == USER32_CS)
 		return REASON_compat_32bit;
+	if (is_newborn(regs))
+		return push_root(w);
 	start_walk(w);
 	bpf_loop(MAX_STEPS + MAX_FAULTS, deferred_step, &loop, 0);
 	return loop.result == GO_ON ? end_at_limit(w, REASON_step_limit) : loop.result;

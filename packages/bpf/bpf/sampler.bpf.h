@@ -237,6 +237,36 @@ static __always_inline struct walk *begin(__u8 strategy)
 	return w;
 }
 
+/* System calls of x86-64, and where struct clone_args (linux/sched.h) has the address of the stack. */
+#define CLONE 56
+#define CLONE3 435
+#define CLONE_ARGS_STACK 40
+
+/*
+ * Has this thread not run yet? clone() and clone3() return to it with 0, on the stack that it was given, where there is no
+ * return address: it ends at the frame that made the call. (A process of its own has a copy of its parent's stack.)
+ */
+static __always_inline bool is_newborn(const struct pt_regs *regs)
+{
+	__u64 stack = 0;
+
+	if (regs->rax != 0)
+		return false;
+	if (regs->orig_rax == CLONE)
+		return regs->rsi != 0;
+	if (regs->orig_rax != CLONE3)
+		return false;
+	return bpf_probe_read_user(&stack, sizeof(stack), (void *)regs->rdi + CLONE_ARGS_STACK) == 0 && stack != 0;
+}
+
+/* The frame that the walk has reached is the only one. */
+static __always_inline int push_root(struct walk *w)
+{
+	int pushed = push_frame(w, w->pc);
+
+	return pushed == GO_ON ? REASON_root_entry : pushed;
+}
+
 /* Collects what is gone after the interrupt: kernel stack, user registers. Returns GO_ON, or the reason why there is nothing to walk. */
 static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk *w)
 {
@@ -266,7 +296,7 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 	w->sample.failing_pc = w->pc;
 	if (regs->cs == USER32_CS)
 		return REASON_compat_32bit;
-	return GO_ON;
+	return is_newborn(regs) ? push_root(w) : GO_ON;
 }
 
 /* What comes between prepare() and the first step. */

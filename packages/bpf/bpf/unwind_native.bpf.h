@@ -229,6 +229,15 @@ __noinline int step_signal(__u32 cpu, __u64 ucontext)
 	return GO_ON;
 }
 
+/*
+ * A thread at its first instruction, to which clone() has returned 0 (see is_newborn()): the system call has left its own
+ * return address in rcx. So have others that return 0, but these have a caller.
+ */
+static __always_inline bool may_be_newborn(const struct walk *w)
+{
+	return w->exact && w->sample.user_frames == 1 && w->regs[REG_RAX] == 0 && w->regs[REG_RCX] == w->pc;
+}
+
 /* From the present frame to its caller. Returns GO_ON, or the reason why the walk has ended. */
 static __always_inline int step(struct walk *w)
 {
@@ -337,7 +346,7 @@ static __always_inline int step(struct walk *w)
 		if (!read_register(w, rule->aux, &ra))
 			return REASON_unsupported_rule;
 	} else if (!read_word(w, cfa + 8 * (__s64)rule->ra_offset, &ra)) {
-		return REASON_read_fault;
+		return may_be_newborn(w) ? REASON_root_entry : REASON_read_fault;
 	}
 	note_saved(w, rule, origin);
 	if (memories_per_cpu && !w->exact && !w->mapping_is_live && rule->ra_offset == -1 &&
@@ -348,7 +357,7 @@ static __always_inline int step(struct walk *w)
 			w->bp_slot = slot / 8;
 	}
 	if (ra == 0)
-		return REASON_zero_ra;
+		return may_be_newborn(w) ? REASON_root_entry : REASON_zero_ra;
 	return arrive(w, ra, cfa, bp);
 }
 

@@ -188,12 +188,7 @@ function addSymbols(
  * The functions of a program's start files (crtstuff.c of GCC: frame_dummy, __do_global_dtors_aux and what they call): the
  * arrays of constructors and destructors point at them. Linkers write the addresses in place, whatever the relocation.
  */
-function addStartFiles(
-  file: ElfFile,
-  source: ByteSource,
-  gaps: readonly AddressRange[],
-  functions: FunctionMap,
-): void {
+function addStartFiles(file: ElfFile, source: ByteSource, gaps: readonly AddressRange[], functions: FunctionMap): void {
   const inGap = gapFinder(gaps);
   const found = (address: number) => {
     if (inGap(address) >= 0) functions.add(address, 0, FUNCTION_GUESSED);

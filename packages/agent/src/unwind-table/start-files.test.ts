@@ -13,7 +13,9 @@ import { buildUnwindTable } from './build.ts';
 import { findRule } from './lookup.ts';
 import { RBP_SAVED, REG_RSP, RULE_CFA } from './row.ts';
 
-it('destructors of a stripped library are followed from their first instruction on', { skip: missingTools('gcc') }, (t) => {
+it('destructors of a stripped library are followed from their first instruction on', {
+  skip: missingTools('gcc'),
+}, (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'plumbline-start-files-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const path = join(directory, 'library.so');
