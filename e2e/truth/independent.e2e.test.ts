@@ -25,8 +25,8 @@ const PAUSE = () => 20 + Math.random() * 60;
 interface Exception {
   readonly program: string;
   readonly reason: string;
-  /** The reference is not trusted beyond a frame whose mapping (its path) or function is like this. */
-  readonly untrustedBeyond?: { readonly mapping?: RegExp; readonly name?: RegExp };
+  /** The reference is not trusted beyond a frame whose mapping (its path) or function is like this, or that has no name. */
+  readonly untrustedBeyond?: { readonly mapping?: RegExp; readonly name?: RegExp; readonly nameless?: true };
   /** The reference misses the caller of the leaf where that has not set up a frame. */
   readonly missesCallerOfLeaf?: boolean;
 }
@@ -35,7 +35,7 @@ const EXCEPTIONS: readonly Exception[] = [
   {
     program: 'node',
     reason: 'generated code and V8’s built-ins have no unwind information: elfutils guesses',
-    untrustedBeyond: { mapping: /^$/, name: /^(Builtins_|v8_Default_embedded)/ },
+    untrustedBeyond: { mapping: /^$/, name: /^(Builtins_|v8_Default_embedded)/, nameless: true },
   },
   {
     program: 'go-compile',
@@ -83,7 +83,7 @@ function trusted(stack: UnwoundStack, mappings: readonly ExecutableMapping[], pr
   if (!rule) return stack;
   const end = stack.frames.findIndex(({ address, name }) => {
     const path = mappingOf(mappings, address)?.path ?? '';
-    return rule.mapping?.test(path) || (name !== undefined && rule.name?.test(name));
+    return rule.mapping?.test(path) || (name === undefined ? rule.nameless : rule.name?.test(name));
   });
   return end < 0 ? stack : { ...stack, frames: stack.frames.slice(0, end + 1), gaveUp: 'not trusted further' };
 }
