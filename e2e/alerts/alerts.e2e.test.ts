@@ -5,6 +5,7 @@
  * up to what fired.
  */
 import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +53,7 @@ describe('from cut stacks to an alert', { timeout: 600_000, skip }, () => {
   let agent: RunningAgent;
   let prometheus: Prometheus;
   let programs: string;
+  let shell: ChildProcess | undefined;
 
   before(async () => {
     const recipe = recipes.find(({ name }) => name === 'recursion')!;
@@ -59,6 +61,8 @@ describe('from cut stacks to an alert', { timeout: 600_000, skip }, () => {
     programs = mkdtempSync(join(tmpdir(), 'plumbline-alerts-'));
     copyFileSync(join(built, recipe.program), join(programs, PROGRAM));
     fixture = await startFixture({ ...recipe, program: PROGRAM }, programs, DEPTH, 600);
+    // New processes, for what is measured of these.
+    shell = spawn('/bin/sh', ['-c', 'while :; do sleep 0.2; done'], { stdio: 'ignore' });
     agent = await RunningAgent.start(configuration(20));
     const target = { job: 'plumbline-agent', address: agent.address, labels: POD };
     prometheus = await Prometheus.start([target], ruleFile(SHORT_TIMES), '1s');
@@ -67,6 +71,7 @@ describe('from cut stacks to an alert', { timeout: 600_000, skip }, () => {
     await prometheus?.stop();
     await agent?.stop();
     await fixture?.stop();
+    shell?.kill('SIGKILL');
     if (programs) rmSync(programs, { recursive: true });
   });
 
