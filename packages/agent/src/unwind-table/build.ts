@@ -10,7 +10,7 @@
  * analysis of the code; and nothing (RULE_NONE).
  */
 import { ElfError } from '../elf/errors.ts';
-import { type ElfFile, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
+import { type ElfFile, PF_X, PT_LOAD, type Section, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS } from '../elf/file.ts';
 import { type GoPclntab, openGoPclntab } from '../elf/go-pclntab.ts';
 import type { ByteSource } from '../elf/source.ts';
 import { CfaProgram } from './cfa-program.ts';
@@ -82,7 +82,10 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
     range === undefined ? [] : [new EntryLayer(range, rules)],
   );
   const topLayers = [...entryLayer, ...ehLayer, ...goLayer, ...debugLayer];
-  const gaps = ranges.flatMap((range) => gapsOfLayers(topLayers, range.start, range.end, MAX_PADDING));
+  const sections = codeSections(file).map(({ address }) => address);
+  const isPadding = (from: number, to: number) =>
+    to - from <= MAX_PADDING && !sections.some((start) => start >= from && start < to); // .fini has 9 bytes
+  const gaps = ranges.flatMap((range) => gapsOfLayers(topLayers, range.start, range.end, isPadding));
   const codeLayer = new CodeLayer(file, source, findFunctions(file, source, gaps), rules);
   codeLayer.completeFunctions(gaps);
   const layers = [...topLayers, codeLayer];
@@ -98,7 +101,7 @@ export function buildUnwindTable(file: ElfFile, source: ByteSource): UnwindTable
       },
     };
     coverWithLayers(layers, range.start, range.end, sink, (from, to) => {
-      if (to - from <= MAX_PADDING && from > range.start) return;
+      if (isPadding(from, to) && from > range.start) return;
       uncoveredBytes += to - from;
       encoder.add(from, none);
     });
@@ -133,12 +136,16 @@ function openGoTable(file: ElfFile, source: ByteSource): GoPclntab | undefined {
   }
 }
 
+function codeSections(file: ElfFile): Section[] {
+  return file.sections.filter(
+    (s) => (s.flags & SHF_ALLOC) !== 0 && (s.flags & SHF_EXECINSTR) !== 0 && s.type !== SHT_NOBITS && s.size > 0,
+  );
+}
+
 /** The executable ranges of a file, sorted, without large holes that hold no code. */
 export function textRanges(file: ElfFile): AddressRange[] {
   const ranges: AddressRange[] = [];
-  const code = file.sections.filter(
-    (s) => (s.flags & SHF_ALLOC) !== 0 && (s.flags & SHF_EXECINSTR) !== 0 && s.type !== SHT_NOBITS && s.size > 0,
-  );
+  const code = codeSections(file);
   const add = (start: number, end: number) => {
     const last = ranges[ranges.length - 1];
     if (last !== undefined && start - last.end <= MAX_HOLE) last.end = Math.max(last.end, end);

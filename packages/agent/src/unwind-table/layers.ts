@@ -52,16 +52,16 @@ export function firstAfter(starts: Float64Array, address: number): number {
   return low;
 }
 
-/** The stretches of [from, to) of more than `padding` bytes that no layer knows. */
+/** The stretches of [from, to) that no layer knows and that are no padding. */
 export function gapsOfLayers(
   layers: readonly Pick<Layer, 'gaps'>[],
   from: number,
   to: number,
-  padding: number,
+  isPadding: (from: number, to: number) => boolean,
 ): AddressRange[] {
   const gaps: AddressRange[] = [];
   const find = (level: number, a: number, b: number) => {
-    if (b - a <= padding) return;
+    if (isPadding(a, b)) return;
     if (level === layers.length) gaps.push({ start: a, end: b });
     else layers[level].gaps(a, b, (c, d) => find(level + 1, c, d));
   };

@@ -33,4 +33,11 @@ it('destructors of a stripped library are followed from their first instruction 
   const push = destructor + bytes.subarray(destructor, destructor + 32).indexOf(0x55); // push rbp
   const pushed = findRule(table, push + 1);
   assert.deepEqual([pushed?.kind, pushed?.cfaOffset, (pushed?.rbpOffset ?? 0) & RBP_SAVED], [RULE_CFA, 16, RBP_SAVED]);
+
+  // The last section, a few bytes behind the last function: not its padding.
+  const fini = findSection(file, '.fini');
+  assert.ok(fini);
+  assert.equal(findRule(table, fini.address)?.cfaOffset, 8);
+  const subtract = bytes.subarray(fini.offset, fini.offset + fini.size).indexOf('4883ec08', 0, 'hex'); // sub rsp,8
+  assert.equal(findRule(table, fini.address + subtract + 4)?.cfaOffset, 16);
 });
