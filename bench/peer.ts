@@ -139,7 +139,7 @@ async function startPeer(endpoint: string): Promise<{ pid: number; stop(): Promi
       '--mount',
       'sh',
       '-c',
-      'mount -t tracefs nodev /sys/kernel/tracing && exec "$@"',
+      '[ -e /sys/kernel/tracing/events ] || mount -t tracefs nodev /sys/kernel/tracing && exec "$@"',
       'sh',
       join(cache, 'no-memlock'),
       join(cache, 'peer'),
@@ -157,7 +157,7 @@ async function startPeer(endpoint: string): Promise<{ pid: number; stop(): Promi
   child.stderr?.on('data', (data) => {
     log += data;
   });
-  for (let i = 0; runTimes(child.pid as number).runs === 0; i++) {
+  for (let i = 0; child.exitCode !== null || runTimes(child.pid as number).runs === 0; i++) {
     if (child.exitCode !== null || i > 300) {
       child.kill('SIGKILL');
       throw new Error(`the peer did not start:\n${log.slice(-2000)}`);
