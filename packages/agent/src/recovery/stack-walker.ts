@@ -28,10 +28,15 @@ export class StackWalker {
 
   async close(): Promise<void> {
     clearTimeout(this.#idle);
+    await this.#retire();
+    this.#fail();
+  }
+
+  /** What is asked for while the thread ends is for the next one: it does not fail. */
+  async #retire(): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
     await worker?.terminate();
-    this.#fail();
   }
 
   #start(): Worker {
@@ -45,7 +50,7 @@ export class StackWalker {
       const resolve = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
       resolve?.(reply);
-      if (this.#waiting.size === 0) this.#idle = setTimeout(() => void this.close(), IDLE_MS).unref();
+      if (this.#waiting.size === 0) this.#idle = setTimeout(() => void this.#retire(), IDLE_MS).unref();
     });
     // A file that exhausts the thread's memory ends the thread, not the agent.
     worker.on('error', () => this.#ended(worker));

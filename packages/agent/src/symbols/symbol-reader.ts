@@ -27,10 +27,15 @@ export class SymbolReader {
 
   async close(): Promise<void> {
     clearTimeout(this.#idle);
+    await this.#retire();
+    this.#fail(new Error('the symbolizer was closed'));
+  }
+
+  /** What is asked for while the thread ends is for the next one: it does not fail. */
+  async #retire(): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
     await worker?.terminate();
-    this.#fail(new Error('the symbolizer was closed'));
   }
 
   #start(): Worker {
@@ -46,7 +51,7 @@ export class SymbolReader {
       if (symbols) waiting?.resolve(symbols);
       else waiting?.reject(new Error(error));
       if (this.#waiting.size === 0) {
-        this.#idle = setTimeout(() => void this.close(), IDLE_MS);
+        this.#idle = setTimeout(() => void this.#retire(), IDLE_MS);
         this.#idle.unref();
       }
     });
