@@ -4,17 +4,16 @@ import { systemClock } from '../clock.ts';
 import { DEFAULT_LISTEN } from '../config/agent-settings.ts';
 import { type Explanation, explainProfile } from '../explain/explanation.ts';
 import { explanationLines } from '../explain/explanation-text.ts';
-import { MAX_FREQUENCY_HZ, MAX_USER_FRAMES, type RecordResult, STRATEGY_CHOICES } from '../recording-options.ts';
+import { MAX_FREQUENCY_HZ, MAX_USER_FRAMES, STRATEGY_CHOICES } from '../recording-options.ts';
 import { askAgent } from './agent-client.ts';
 import { textOf } from './arguments.ts';
 import type { Arguments, Command, CommandContext } from './command.ts';
 import { orList, usage } from './flag-values.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
-import { Progress } from './progress.ts';
 import { DEFAULT_FREQUENCY_HZ, DEFAULT_MAX_FRAMES, readRecordRequest } from './record-request.ts';
+import { recordWithProgress } from './record-with-progress.ts';
 import { readSince, SINCE_FLAG } from './since-flag.ts';
-import { stopSignals } from './stop-signals.ts';
-import { isInteractive, paintFor } from './terminal.ts';
+import { paintFor } from './terminal.ts';
 
 export const explainCommand: Command = {
   name: 'explain',
@@ -56,7 +55,7 @@ export const explainCommand: Command = {
     {
       name: 'max-frames',
       value: 'N',
-      help: `Cut stacks after so many user frames, 16 to ${MAX_USER_FRAMES}. Default: ${DEFAULT_MAX_FRAMES}.`,
+      help: `Keep so many user frames of a stack, of a deeper one both ends, 16 to ${MAX_USER_FRAMES}. Default: ${DEFAULT_MAX_FRAMES}.`,
     },
     { name: 'json', help: 'Print a JSON object.' },
   ],
@@ -113,34 +112,17 @@ async function fromAgent(args: Arguments): Promise<Explained> {
   return { explanation, what: workload ?? 'this node' };
 }
 
-async function record(args: Arguments, { stderr, env }: CommandContext): Promise<Explained> {
+async function record(args: Arguments, context: CommandContext): Promise<Explained> {
   const { options, what } = readRecordRequest(args, {
-    searchPath: env.PATH,
+    searchPath: context.env.PATH,
     stdoutIsTerminal: false,
     now: new Date(systemClock.wallMs()),
   });
   checkMachine(await machineFacts());
   const { reasons } = await import('@plumbline/bpf');
   const { kernelLimitsHere, probeKernelLimits } = await import('../kernel-limits.ts');
-  const recording = await import('../recording.ts');
   await probeKernelLimits();
-  const stop = stopSignals();
-  const progress = new Progress({
-    stream: stderr,
-    interactive: isInteractive(stderr, env),
-    paint: paintFor(stderr, env),
-    what,
-    durationMs: options.durationMs,
-    reasons,
-    clock: systemClock,
-  });
-  let result: RecordResult;
-  try {
-    result = await recording.record({ ...options, abort: stop.signal }, (step) => progress.update(step));
-  } finally {
-    progress.end();
-    stop.release();
-  }
+  const result = await recordWithProgress(options, what, context);
   const dropped = new Set<string>(reasons.filter(({ outcome }) => outcome === 'dropped').map(({ name }) => name));
   const explanation = explainProfile(result.profile, {
     kernel: release(),

@@ -8,11 +8,10 @@ import { formatElapsed, orList } from './flag-values.ts';
 import { type Output, openOutputFile, standardOutput } from './output-file.ts';
 import { encode, OUTPUT_FORMATS } from './output-format.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
-import { Progress } from './progress.ts';
 import { DEFAULT_FREQUENCY_HZ, DEFAULT_MAX_FRAMES, type RecordRequest, readRecordRequest } from './record-request.ts';
-import { stopSignals } from './stop-signals.ts';
+import { recordWithProgress } from './record-with-progress.ts';
 import { jsonSummary, textSummary } from './summary.ts';
-import { isInteractive, paintFor } from './terminal.ts';
+import { paintFor } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 export const recordCommand: Command = {
@@ -111,25 +110,8 @@ export const recordCommand: Command = {
 
 async function recordTo(output: Output, request: RecordRequest, context: CommandContext): Promise<number> {
   const { reasons } = await import('@plumbline/bpf');
-  const { record } = await import('../recording.ts');
+  const result = await recordWithProgress(request.options, request.what, context);
   const paint = paintFor(context.stderr, context.env);
-  const stop = stopSignals();
-  const progress = new Progress({
-    stream: context.stderr,
-    interactive: isInteractive(context.stderr, context.env),
-    paint,
-    what: request.what,
-    durationMs: request.options.durationMs,
-    reasons,
-    clock: systemClock,
-  });
-  let result: RecordResult;
-  try {
-    result = await record({ ...request.options, abort: stop.signal }, (step) => progress.update(step));
-  } finally {
-    progress.end();
-    stop.release();
-  }
   const bytes = await output.write(
     encode(request.format, result, {
       version: VERSION,

@@ -6,10 +6,9 @@ import { orList } from './flag-values.ts';
 import { PerfCheck, type PerfOutcome } from './perf-check.ts';
 import { findPerf } from './perf-recording.ts';
 import { checkMachine, machineFacts } from './preflight.ts';
-import { Progress } from './progress.ts';
 import { DEFAULT_FREQUENCY_HZ, readRecordRequest } from './record-request.ts';
-import { stopSignals } from './stop-signals.ts';
-import { isInteractive, paintFor } from './terminal.ts';
+import { recordWithProgress } from './record-with-progress.ts';
+import { paintFor } from './terminal.ts';
 import { jsonVerification, standsVerification, textVerification } from './verification-report.ts';
 
 export const verifyCommand: Command = {
@@ -59,18 +58,6 @@ export const verifyCommand: Command = {
       now: new Date(systemClock.wallMs()),
     });
     checkMachine(await machineFacts());
-    const { reasons } = await import('@plumbline/bpf');
-    const { record } = await import('../recording.ts');
-    const stop = stopSignals();
-    const progress = new Progress({
-      stream: stderr,
-      interactive: isInteractive(stderr, env),
-      paint: paintFor(stderr, env),
-      what,
-      durationMs: options.durationMs,
-      reasons,
-      clock: systemClock,
-    });
     const { target } = options;
     const perf =
       target.kind === 'pid' && args.flags['no-perf'] !== true
@@ -79,17 +66,18 @@ export const verifyCommand: Command = {
     let result: RecordResult;
     let comparison: PerfOutcome | undefined;
     try {
-      result = await record(
-        { ...options, verifyRatio: 1, keepRawStacks: perf !== undefined, abort: stop.signal },
-        (step) => {
-          progress.update(step);
-          perf?.follow(step.phase);
+      result = await recordWithProgress(
+        { ...options, verifyRatio: 1, keepRawStacks: perf !== undefined },
+        what,
+        { stderr, env },
+        {
+          onStep: ({ phase }) => perf?.follow(phase),
+          async onRecorded(recorded) {
+            comparison = await perf?.compare(recorded.rawStacks());
+          },
         },
       );
-      comparison = await perf?.compare(result.rawStacks());
     } finally {
-      progress.end();
-      stop.release();
       await perf?.close();
     }
     const input = { what, frequency: options.frequency, result, ...(comparison && { perf: comparison }) };
