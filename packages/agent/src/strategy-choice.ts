@@ -40,7 +40,10 @@ let automatic: Promise<ChosenStrategy> | undefined;
  */
 export function chooseStrategy(choice: StrategyChoice): Promise<ChosenStrategy> {
   if (choice !== 'auto') return Promise.resolve({ name: choice, why: 'requested', rejected: [] });
-  automatic ??= choose(ladder(), selfTest).catch((error) => {
+  automatic ??= choose(
+    ladder().map(({ name }) => name),
+    selfTest,
+  ).catch((error) => {
     automatic = undefined; // the next may find other rights
     throw error;
   });

@@ -153,15 +153,13 @@ static __always_inline int walk_current(struct walk *w)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pt_regs *regs = (void *)w->window; /* the window serves as room for the registers */
 	struct deferred_loop loop = { .walk = w, .result = GO_ON };
+	int started;
 
 	if (bpf_probe_read_kernel(regs, sizeof(*regs), user_registers(task)) || (regs->cs & 3) != 3)
 		return REASON_no_user_registers;
-	take_registers(w, regs);
-	w->sample.failing_pc = w->pc;
-	if (regs->cs == USER32_CS)
-		return REASON_compat_32bit;
-	if (is_newborn(regs))
-		return push_root(w);
+	started = start_at(w, regs);
+	if (started != GO_ON)
+		return started;
 	start_walk(w);
 	bpf_loop(MAX_STEPS + MAX_FAULTS, deferred_step, &loop, 0);
 	return loop.result == GO_ON ? end_at_limit(w, REASON_step_limit) : loop.result;

@@ -267,6 +267,16 @@ static __always_inline int push_root(struct walk *w)
 	return pushed == GO_ON ? REASON_root_entry : pushed;
 }
 
+/* Puts the walk at the user's registers. Returns GO_ON, or how it ends there. */
+static __always_inline int start_at(struct walk *w, const struct pt_regs *regs)
+{
+	take_registers(w, regs);
+	w->sample.failing_pc = w->pc;
+	if (regs->cs == USER32_CS)
+		return REASON_compat_32bit;
+	return is_newborn(regs) ? push_root(w) : GO_ON;
+}
+
 /* Collects what is gone after the interrupt: kernel stack, user registers. Returns GO_ON, or the reason why there is nothing to walk. */
 static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk *w)
 {
@@ -292,11 +302,7 @@ static __always_inline int prepare(struct bpf_perf_event_data *ctx, struct walk 
 		if (bpf_probe_read_kernel(regs, sizeof(*regs), user_registers(task)) || (regs->cs & 3) != 3)
 			return REASON_no_user_registers;
 	}
-	take_registers(w, regs);
-	w->sample.failing_pc = w->pc;
-	if (regs->cs == USER32_CS)
-		return REASON_compat_32bit;
-	return is_newborn(regs) ? push_root(w) : GO_ON;
+	return start_at(w, regs);
 }
 
 /* What comes between prepare() and the first step. */

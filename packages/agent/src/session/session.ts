@@ -20,7 +20,7 @@ import {
 import type { Spill } from '../samples/spill.ts';
 import { memoriesPerCpu } from './memories.ts';
 import { openSampler, type Sampler, type SamplerOptions } from './sampler.ts';
-import { kernelNames, ladder, STRATEGIES, type StrategyProgram } from './strategy.ts';
+import { kernelNames, ladder, type StrategyProgram } from './strategy.ts';
 import { Tables } from './tables.ts';
 import { readWaitingWalk, type WaitingWalk } from './waiting-walks.ts';
 
@@ -298,8 +298,7 @@ interface Loaded {
 }
 
 function load(options: SessionOptions): Loaded {
-  const names = options.strategy === 'auto' ? ladder() : [options.strategy];
-  const candidates = names.flatMap((name) => STRATEGIES.find((strategy) => strategy.name === name) ?? []);
+  const candidates = ladder().filter(({ name }) => options.strategy === 'auto' || options.strategy === name);
   const refused: Loaded['refused'] = [];
   for (const strategy of candidates) {
     const tried = options.framesPerProgram === undefined ? FRAMES_PER_PROGRAM : [options.framesPerProgram];

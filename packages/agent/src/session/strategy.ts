@@ -40,11 +40,10 @@ export const STRATEGIES: readonly StrategyProgram[] = [
  * Strategies, best first. Strategy deferred can wait for memory that was paged out, and costs twice as much as loop on deep
  * stacks (docs/performance.md): where there is no swap, no stack is paged out, and loop is better.
  */
-export function ladder(mayPageOut = hasSwap()): Strategy[] {
-  const names = STRATEGIES.map(({ name }) => name);
-  if (mayPageOut) return names;
-  const others: Strategy[] = names.filter((name) => name !== 'deferred');
-  return others.toSpliced(others.indexOf('loop') + 1, 0, 'deferred');
+export function ladder(mayPageOut = hasSwap()): readonly StrategyProgram[] {
+  if (mayPageOut) return STRATEGIES;
+  const rank = ({ name }: StrategyProgram) => ['loop', 'deferred', 'tailCall'].indexOf(name);
+  return STRATEGIES.toSorted((a, b) => rank(a) - rank(b));
 }
 
 const SWAPS = '/proc/swaps';
