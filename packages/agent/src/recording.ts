@@ -46,7 +46,11 @@ export async function record(
 ): Promise<RecordResult> {
   const { target } = options;
   const named = target.kind === 'pid' ? [target.pid, ...(target.others ?? [])] : [];
-  const selected = new Set<number>(named.flatMap((pid) => [pid, ...listDescendants(pid)]));
+  const selected = new Set<number>();
+  const select = () => {
+    for (const pid of named) for (const member of [pid, ...listDescendants(pid)]) selected.add(member);
+  };
+  select();
   const everything = target.kind === 'all';
   const mismatches: FoundMismatch[] = [];
   const profiler = new Profiler({
@@ -62,6 +66,7 @@ export async function record(
     log: silentLogger,
   });
   const { session, processes, pipeline } = profiler;
+  select(); // again: forks have been told of only since then
   let command: StoppedCommand | undefined;
   try {
     session.tables.setPolicy(SELECTED, {

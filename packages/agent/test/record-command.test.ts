@@ -2,9 +2,11 @@
 /** `plumbline record` and `plumbline doctor` on this kernel, as a user runs them. Needs root and a built kernel side. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
@@ -195,6 +197,35 @@ describe('plumbline record', { skip: missing ?? false, concurrency: 1 }, () => {
     short.kill('SIGKILL');
     assert.equal(await status, 0, text.stderr);
     assert.equal((JSON.parse(text.stdout) as JsonSummary).endedEarly, 'process_ended');
+  });
+
+  test('a child that begins while a recording is being prepared is recorded too', async () => {
+    const forever = 'while :; do :; done';
+    const parent = spawn('/bin/sh', ['-c', `while :; do sh -c 'echo $$; ${forever}'; done`]);
+    const pids: number[] = [];
+    createInterface({ input: parent.stdout }).on('line', (pid) => pids.push(Number(pid)));
+    const endChild = () => {
+      try {
+        process.kill(pids.at(-1) as number, 'SIGKILL');
+      } catch {
+        // It ends already, and its successor has not said its pid yet.
+      }
+    };
+    try {
+      await once(parent.stdout, 'data');
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const ending = setInterval(endChild, 100 + Math.random() * 500);
+        const args = ['record', '--pid', String(parent.pid), '--duration', '500ms', '--output', 'children.jsonl'];
+        const { text, status } = await begin([...args, '--format', 'raw']).finally(() => clearInterval(ending));
+        assert.equal(await status, 0, text.stderr);
+        const recorded = readFileSync(join(folder, 'children.jsonl'), 'utf8').matchAll(/^\{"pid":(\d+)/gm);
+        const seen = new Set([...recorded].map(([, pid]) => Number(pid)));
+        assert.ok(seen.has(pids.at(-1) as number), `${[...seen]} without ${pids.at(-1)}`);
+      }
+    } finally {
+      parent.kill('SIGKILL');
+      endChild();
+    }
   });
 
   test('a command that runs longer than the recording is ended', () => {
