@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs';
 const fix = process.argv.includes('--fix');
 const node = process.execPath;
 
-/** Programs that write a committed file, or with --check say whether it is what they would write. */
+/** Programs that end with `deliver` of generated-files.ts. */
 const generators = [
   'packages/bpf/scripts/generate-layout.ts',
   'packages/api/scripts/generate.ts',

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Writes docs/kernel-support.md from the table of kernel features and the committed result of the last kernel matrix.
+ * Generates docs/kernel-support.md from the table of kernel features and the committed result of the last kernel matrix.
  *
- *   node scripts/generate-kernel-support.ts           writes it
- *   node scripts/generate-kernel-support.ts --check   fails when it is not what would be written
+ *   node scripts/generate-kernel-support.ts [--check]
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { compareReleases } from '../e2e/kernels/kernels.ts';
 import { type KernelRun, readLastRun, tableOf } from '../e2e/kernels/last-run.ts';
 import { FEATURES, type FeatureName } from '../packages/bpf/src/features.ts';
-
-const OUTPUT = join(import.meta.dirname, '../docs/kernel-support.md');
+import { deliver } from './generated-files.ts';
 
 const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
 const heads = (cells: readonly string[]) => [row(cells), row(cells.map(() => '---'))];
@@ -74,18 +70,4 @@ function document(): string {
   ].join('\n');
 }
 
-const wanted = document();
-if (process.argv.includes('--check')) {
-  let found = '';
-  try {
-    found = readFileSync(OUTPUT, 'utf8');
-  } catch {
-    // There is none: it differs.
-  }
-  if (found !== wanted) {
-    console.error('docs/kernel-support.md is not up to date: run node scripts/generate-kernel-support.ts');
-    process.exitCode = 1;
-  }
-} else {
-  writeFileSync(OUTPUT, wanted);
-}
+deliver({ 'docs/kernel-support.md': document() });

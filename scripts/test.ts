@@ -29,7 +29,7 @@ const suites: readonly Suite[] = [
   {
     name: 'unit',
     about: 'everything that needs neither root nor a kernel',
-    files: [...globSync('packages/*/src/**/*.test.ts'), ...globSync('{bench,deploy}/**/*.test.ts')],
+    files: [...globSync('packages/*/src/**/*.test.ts'), ...globSync('{bench,deploy,scripts}/**/*.test.ts')],
     concurrency: 2,
     minutes: 5,
   },

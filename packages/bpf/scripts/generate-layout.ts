@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Writes what TypeScript knows of the C headers that cross the line: `src/layout.gen.ts` and `docs/reasons.md`.
+ * Generates what TypeScript knows of the C headers that cross the line: `src/layout.gen.ts` and `docs/reasons.md`.
  *
  * The compiler is the referee: names are read from the headers, but sizes, offsets and values come from the BTF of an
  * object that mentions each of them once, and the reasons from the preprocessor.
  *
- *   node scripts/generate-layout.ts            writes both
- *   node scripts/generate-layout.ts --check    writes nothing; fails if a file differs from what would be written
+ *   node packages/bpf/scripts/generate-layout.ts [--check]
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
+import { deliver } from '../../../scripts/generated-files.ts';
 import { type Btf, type BtfType, parseBtf } from '../src/btf.ts';
 import { readBpfElf } from './bpf-elf.ts';
-import { buildDirectory, clangFlags, compileBpf, findClang, packageDirectory, sourceDirectory } from './compile-bpf.ts';
+import { buildDirectory, clangFlags, compileBpf, findClang, sourceDirectory } from './compile-bpf.ts';
 
 const HEADERS = ['abi.h', 'reasons.h'];
 
@@ -203,23 +203,7 @@ ${reasons.join('\n')}
 `;
 }
 
-const files = [
-  { path: join(packageDirectory, 'src/layout.gen.ts'), content: renderLayout() },
-  { path: join(packageDirectory, '../../docs/reasons.md'), content: renderReasons() },
-];
-for (const { path, content } of files) {
-  let current = '';
-  try {
-    current = readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  if (current === content) continue;
-  if (process.argv.includes('--check')) {
-    console.error(`${relative(process.cwd(), path)} is out of date: run \`pnpm --filter @plumbline/bpf generate\``);
-    process.exitCode = 1;
-  } else {
-    writeFileSync(path, content);
-    console.log(`wrote ${relative(process.cwd(), path)}`);
-  }
-}
+deliver({
+  'packages/bpf/src/layout.gen.ts': renderLayout(),
+  'docs/reasons.md': renderReasons(),
+});
