@@ -3,6 +3,7 @@
  * The contract between the command line (`cli/record.ts`), which asks for one recording, and `recording.ts`, which
  * makes it. Durations are milliseconds, frequencies hertz, addresses runtime addresses of the recorded process.
  */
+import { limits } from '@plumbline/bpf';
 import type { Profile } from './profile/profile.ts';
 import type { Verdict } from './recovery/verification.ts';
 
@@ -21,7 +22,9 @@ export type RecordEvent = (typeof RECORD_EVENTS)[number];
 
 /** Limits that the command line and the recording agree on. */
 export const MAX_FREQUENCY_HZ = 10_000;
-export const MAX_USER_FRAMES = 4096; // MAX_USER_FRAMES of packages/bpf/bpf/abi.h
+export const MAX_USER_FRAMES = limits.MAX_USER_FRAMES;
+/** Stack that is copied of one sample, to finish its walk or to make it again: bytes. */
+export const MAX_SPILLED_STACK = limits.MAX_SPILLS * limits.MAX_SPILL;
 
 export type RecordTarget =
   /** One process, and perhaps others, with all their threads and the processes they start from now on. */

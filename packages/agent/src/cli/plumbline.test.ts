@@ -50,7 +50,7 @@ for (const [command, ...words] of [
   ['record', '--strategy', '--format', '--pid', 'Examples'],
   ['agent', '--config', 'exports[].otlp.endpoint', 'agent.listen', '19 Hz'],
   ['doctor', '--json', 'exit code is 1'],
-  ['verify', '--pid', '--all', '64 KiB', 'Examples'],
+  ['verify', '--pid', '--all', '256 KiB', 'Examples'],
 ]) {
   test(`help of ${command} names its flags and has examples`, () => {
     const { stdout, status } = run([command, '--help']);

@@ -39,6 +39,7 @@ describe('the verdict of verify', () => {
     const text = textVerification(input({ verdicts, recovered: 7, failures: { stack_end: 2, no_mapping: 1 } }), plain);
     assert.match(text, /^Verified all processes for 10s at 99 Hz, strategy loop: 1,209 complete walks/);
     assert.match(text, /^ {2}equal +1,200 {2}every frame, to the root$/m);
+    assert.match(text, /^ {2}partial +5 {2}equal as far as the copy of the stack \(256 KiB at most\) reaches$/m);
     assert.match(text, /^7 walks .* were finished; others were not: stack_end 2, no_mapping 1\.$/m);
     assert.match(text, /No frame differs\.\n$/);
     assert.match(textVerification(input({}), plain), /Nothing was compared/);

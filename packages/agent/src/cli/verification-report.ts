@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `plumbline verify` says when it is done. */
-import type { MismatchReport, RawFrame, RecordResult } from '../recording-options.ts';
+import { MAX_SPILLED_STACK, type MismatchReport, type RawFrame, type RecordResult } from '../recording-options.ts';
 import type { Verdict } from '../recovery/verification.ts';
 import { formatElapsed } from './flag-values.ts';
 import { grouped, percent } from './outcome-table.ts';
@@ -54,7 +54,7 @@ interface JsonMismatch {
 
 const VERDICTS: readonly (readonly [Verdict, Style, string])[] = [
   ['equal', 'green', 'every frame, to the root'],
-  ['partial', 'dim', 'equal as far as the copy of the stack (64 KiB) reaches'],
+  ['partial', 'dim', `equal as far as the copy of the stack (${MAX_SPILLED_STACK >> 10} KiB at most) reaches`],
   ['undecided', 'dim', 'equal as far as the second unwinder could walk'],
   ['mismatch', 'red', 'the two walks differ'],
 ];

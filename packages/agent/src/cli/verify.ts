@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../clock.ts';
-import { MAX_FREQUENCY_HZ, type RecordResult, STRATEGY_CHOICES } from '../recording-options.ts';
+import { MAX_FREQUENCY_HZ, MAX_SPILLED_STACK, type RecordResult, STRATEGY_CHOICES } from '../recording-options.ts';
 import type { Arguments, Command } from './command.ts';
 import { orList } from './flag-values.ts';
 import { PerfCheck, type PerfOutcome } from './perf-check.ts';
@@ -43,7 +43,7 @@ export const verifyCommand: Command = {
     { name: 'json', help: 'Print a JSON object, with both walks of every mismatch.' },
   ],
   notes: [
-    'Registers and up to 64 KiB of stack of each sample are copied, and walked again by the full call frame information of the files (DWARF expressions included). The copies do not leave this machine and are dropped at once.',
+    `Registers and up to ${MAX_SPILLED_STACK >> 10} KiB of stack of each sample are copied, and walked again by the full call frame information of the files (DWARF expressions included). The copies do not leave this machine and are dropped at once.`,
     'perf walks by DWARF call graphs from copies of 32 KiB of stack. It takes other samples of the same programs, so what is compared is how often each call site is on the stack, and what chance does not explain is listed. The exit code does not depend on it.',
     'The exit code is 1 when a walk differs, or when nothing could be compared. An agent verifies a share of its walks all the time where unwinding.verifyRatio says so.',
   ],
