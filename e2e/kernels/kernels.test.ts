@@ -53,7 +53,11 @@ const MOST_UNKNOWN = 0.05;
 interface Diagnosis {
   readonly works: boolean;
   readonly depth: number;
-  readonly strategy: { readonly loaded: boolean; readonly name?: string; readonly framesPerProgram?: number };
+  readonly strategy: {
+    readonly loaded: boolean;
+    readonly name?: string;
+    readonly selfTest?: { readonly framesPerProgram?: number };
+  };
   readonly checks: readonly {
     readonly group: string;
     readonly name: string;
@@ -152,7 +156,7 @@ function matrixOf(kernel: Kernel, booted: Promise<readonly Report[]>, runs: Kern
       suite: kernel.suite,
       release: first('started').release,
       chosen: found.strategy.name ?? 'none',
-      framesPerProgram: found.strategy.framesPerProgram ?? 0,
+      framesPerProgram: found.strategy.selfTest?.framesPerProgram ?? 0,
       features: features.map(({ name }) => name).sort(),
       strategies: strategyRuns,
     });

@@ -352,7 +352,7 @@ class Agent {
       log.warn('a better strategy is not used', { strategy: name, cause, detail });
     log.info('profiling', {
       strategy: next.session.strategy.name,
-      why: describeChoice(chosen),
+      why: describeChoice(chosen).join('; '),
       frequency: budget.frequencyHz,
       processes: next.processes.size,
       files: next.executables.size,

@@ -47,16 +47,18 @@ describe('choose', () => {
       ],
     );
     assert.deepEqual(chosen.newer, { strategy: 'deferred', since: '6.18' });
-    assert.match(
-      describeChoice(chosen),
-      /tailCall: the best that this kernel takes; .*Linux 6\.18 or newer has deferred/,
-    );
+    assert.deepEqual(describeChoice(chosen), [
+      'the best that this kernel takes',
+      'self-test passed: walked',
+      'Linux 6.18 or newer has deferred',
+    ]);
   });
 
   it('steps down from what does not stand its test', async () => {
     const chosen = await choose(LADDER, results({ deferred: failed, loop: passed }));
     assert.deepEqual([chosen.name, chosen.why, chosen.newer], ['loop', 'self_test', undefined]);
     assert.deepEqual(chosen.rejected, [{ strategy: 'deferred', cause: 'self_test', detail: 'cut' }]);
+    assert.deepEqual(describeChoice(chosen), ['better ones did not stand their self-test', 'self-test passed: walked']);
   });
 
   it('takes one that could not be tested for want of a sample', async () => {

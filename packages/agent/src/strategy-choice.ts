@@ -93,16 +93,19 @@ function isRefusal({ verifierLog, code, libbpfLog }: BpfError): boolean {
   return verifierLog !== '' || code === 'UNSUPPORTED' || /ksym/.test(libbpfLog);
 }
 
-/** The choice in words, for people. */
-export function describeChoice({ name, why, selfTest: test, newer }: ChosenStrategy): string {
-  const reasons: Record<ChosenStrategy['why'], string> = {
-    requested: 'asked for',
-    best: 'the best for this machine',
-    refused: 'the best that this kernel takes',
-    self_test: 'better ones did not stand their self-test',
-    unproven: 'none has stood its self-test',
-  };
-  const tested = test ? `; self-test: ${test.detail}` : '';
-  const more = newer ? `; Linux ${newer.since} or newer has ${newer.strategy}` : '';
-  return `${name}: ${reasons[why]}${tested}${more}`;
+const WHY: Readonly<Record<ChosenStrategy['why'], string>> = {
+  requested: 'asked for',
+  best: 'the best for this machine',
+  refused: 'the best that this kernel takes',
+  self_test: 'better ones did not stand their self-test',
+  unproven: 'none has stood its self-test',
+};
+
+/** The choice in words, for people: why this one, what its self-test saw, what a newer kernel has. */
+export function describeChoice({ why, selfTest: test, newer }: ChosenStrategy): readonly [why: string, ...string[]] {
+  return [
+    WHY[why],
+    ...(test ? [`self-test ${test.verdict}: ${test.detail}`] : []),
+    ...(newer ? [`Linux ${newer.since} or newer has ${newer.strategy}`] : []),
+  ];
 }

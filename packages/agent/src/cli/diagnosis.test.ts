@@ -39,7 +39,8 @@ function kernel(missing: FeatureName[] = [], changes: Partial<KernelReport> = {}
   };
 }
 
-const loop = { loaded: true, name: 'loop', framesPerProgram: 0, refused: [], selfTest: 'passed' } as const;
+const selfTest = { verdict: 'passed', detail: 'walked' } as const;
+const loop = { loaded: true, name: 'loop', why: 'best', selfTest, rejected: [] } as const;
 
 function findings(changes: Partial<Findings> = {}): Findings {
   return { kernel: kernel(), strategy: loop, kptrRestrict: 1, hostPidNamespace: true, ...changes };
@@ -110,11 +111,14 @@ test('missing features warn or fail, and say which kernel has them', () => {
 });
 
 test('the chosen strategy says how deep it reaches and why no better one is used', () => {
-  const refused = [{ strategy: 'loop', cause: 'refused', reason: 'unknown func bpf_loop#181' }] as const;
-  const newer = { strategy: 'loop', since: '5.17' };
   const diagnosis = diagnose(
     findings({
-      strategy: { loaded: true, name: 'tailCall', framesPerProgram: 24, refused, selfTest: 'passed: walked', newer },
+      strategy: {
+        ...{ loaded: true, name: 'tailCall', why: 'refused' },
+        selfTest: { ...selfTest, framesPerProgram: 24 },
+        rejected: [{ strategy: 'loop', cause: 'refused', detail: 'unknown func bpf_loop#181' }],
+        newer: { strategy: 'loop', since: '5.17' },
+      },
     }),
   );
   assert.equal(diagnosis.depth, 33 * 24);

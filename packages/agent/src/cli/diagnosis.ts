@@ -3,6 +3,7 @@
 import type { KernelReport } from '@plumbline/bpf';
 import { kernelLimits } from '../kernel-limits.ts';
 import { MAX_USER_FRAMES } from '../recording-options.ts';
+import type { ChosenStrategy } from '../strategy-choice.ts';
 import { CAPABILITY_USES, holds } from './preflight.ts';
 
 /** `fail`: profiling does not work; `warn`: it works worse; `unknown`: could not be told, mostly for want of rights. */
@@ -19,22 +20,7 @@ export interface Check {
 
 /** What was found by loading the profiler itself. */
 export type StrategyFinding =
-  | {
-      readonly loaded: true;
-      readonly name: string;
-      /** Strategy tailCall: frames per program. */
-      readonly framesPerProgram: number;
-      /** Better strategies that are not used: refused by the kernel, with its words, or failed in their self-test. */
-      readonly refused: readonly {
-        readonly strategy: string;
-        readonly cause: 'refused' | 'self_test';
-        readonly reason: string;
-      }[];
-      /** What the self-test of this one saw. */
-      readonly selfTest: string;
-      /** Better one of a newer kernel. */
-      readonly newer?: { readonly strategy: string; readonly since: string };
-    }
+  | ({ readonly loaded: true } & ChosenStrategy)
   | { readonly loaded: false; readonly reason: string; readonly remedy: string };
 
 export interface Findings {
@@ -80,8 +66,8 @@ export function diagnose(findings: Findings): Diagnosis {
 
 function depthOf(strategy: StrategyFinding): number {
   if (!strategy.loaded) return 0;
-  const reach = strategy.name === 'tailCall' ? CHAINED_PROGRAMS * strategy.framesPerProgram : MAX_USER_FRAMES;
-  return Math.min(MAX_USER_FRAMES, reach);
+  if (strategy.name !== 'tailCall') return MAX_USER_FRAMES;
+  return Math.min(MAX_USER_FRAMES, CHAINED_PROGRAMS * (strategy.selfTest?.framesPerProgram ?? 0));
 }
 
 function addonCheck({ kernelError }: Findings): Check {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
+import { features } from '@plumbline/bpf';
 import { AgentError } from '../errors.ts';
+import { chooseStrategy, describeChoice } from '../strategy-choice.ts';
 import type { Command, CommandContext } from './command.ts';
 import {
   type Check,
@@ -54,7 +56,6 @@ async function examine(): Promise<Findings> {
     hostPidNamespace: isHostPidNamespace(),
   };
   try {
-    const { features } = await import('@plumbline/bpf');
     return { kernel: features(), strategy: await tryStrategy(), ...facts };
   } catch (thrown) {
     const error = AgentError.from(thrown);
@@ -66,16 +67,7 @@ async function examine(): Promise<Findings> {
 /** Loads and tests strategies as a recording would, and takes them down again. */
 async function tryStrategy(): Promise<StrategyFinding> {
   try {
-    const { chooseStrategy } = await import('../strategy-choice.ts');
-    const { name, selfTest, rejected, newer } = await chooseStrategy('auto');
-    return {
-      loaded: true,
-      name,
-      framesPerProgram: selfTest?.framesPerProgram ?? 0,
-      refused: rejected.map(({ strategy, cause, detail }) => ({ strategy, cause, reason: detail })),
-      selfTest: selfTest ? `${selfTest.verdict}: ${selfTest.detail}` : '',
-      ...(newer ? { newer } : {}),
-    };
+    return { loaded: true, ...(await chooseStrategy('auto')) };
   } catch (thrown) {
     const error = AgentError.from(thrown);
     return { loaded: false, reason: error.message, remedy: error.remedy };
@@ -131,17 +123,15 @@ function checkTable(checks: readonly Check[], paint: Paint): string {
 
 function strategyLines({ strategy, depth }: Diagnosis, paint: Paint): string[] {
   if (!strategy.loaded) return [`  ${paint('red', 'none')}: ${strategy.reason}`];
-  const { name, refused, selfTest, newer } = strategy;
-  const why = refused.length === 0 ? 'the best for this machine' : 'the best that this kernel takes';
+  const [why, ...more] = describeChoice(strategy);
   return [
-    `  ${paint('green', name)}: stacks of up to ${grouped(depth)} frames; ${why}`,
-    `  self-test ${selfTest}`,
-    ...refused.map(({ strategy: better, cause, reason }) =>
+    `  ${paint('green', strategy.name)}: stacks of up to ${grouped(depth)} frames; ${why}`,
+    ...more.map((line) => `  ${line}`),
+    ...strategy.rejected.map(({ strategy: better, cause, detail }) =>
       cause === 'refused'
-        ? `  ${paint('yellow', better)} was refused: ${reason}`
-        : `  ${paint('red', better)} did not stand its self-test: ${reason}`,
+        ? `  ${paint('yellow', better)} was refused: ${detail}`
+        : `  ${paint('red', better)} did not stand its self-test: ${detail}`,
     ),
-    ...(newer ? [`  Linux ${newer.since} or newer has ${newer.strategy}`] : []),
   ];
 }
 
