@@ -69,14 +69,27 @@ export interface PanelText {
 const thresholds = (steps: keyof typeof STEPS) =>
   new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(STEPS[steps] as never);
 
+/** Methods of every kind of panel. */
+interface Panel {
+  title(title: string): this;
+  description(description: string): this;
+  span(width: number): this;
+  height(height: number): this;
+  datasource(datasource: typeof DATASOURCE): this;
+}
+
+/** What every panel begins with. */
+function begin<P extends Panel>(panel: P, { title, description, width, height }: PanelText): P {
+  return panel.title(title).description(description).span(width).height(height).datasource(DATASOURCE);
+}
+
+/** Name of the query with this index within its panel: A, B, … */
+const refId = (index: number) => String.fromCharCode(65 + index);
+const query = (expr: string, index = 0) => new DataqueryBuilder().expr(expr).refId(refId(index));
+
 /** One large number, or a name with it. */
 export function stat(text: PanelText, expr: string, unit: string, steps: keyof typeof STEPS, name?: string) {
-  return new StatBuilder()
-    .title(text.title)
-    .description(text.description)
-    .span(text.width)
-    .height(text.height)
-    .datasource(DATASOURCE)
+  return begin(new StatBuilder(), text)
     .unit(unit)
     .decimals(unit === 'percentunit' ? 1 : 0)
     .thresholds(thresholds(steps))
@@ -85,23 +98,16 @@ export function stat(text: PanelText, expr: string, unit: string, steps: keyof t
     .textMode(name === undefined ? BigValueTextMode.Value : BigValueTextMode.ValueAndName)
     .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
     .withTarget(
-      new DataqueryBuilder()
-        .expr(expr)
+      query(expr)
         .instant()
-        .legendFormat(name ?? '')
-        .refId('A'),
+        .legendFormat(name ?? ''),
     );
 }
 
 /** @param stacked how series lie on each other: not at all, by value, or as shares */
 export function lines(text: PanelText, queries: Queries, unit: string, stacked: 'no' | 'value' | 'share' = 'no') {
   const stacking = { no: StackingMode.None, value: StackingMode.Normal, share: StackingMode.Percent }[stacked];
-  const panel = new TimeseriesBuilder()
-    .title(text.title)
-    .description(text.description)
-    .span(text.width)
-    .height(text.height)
-    .datasource(DATASOURCE)
+  const panel = begin(new TimeseriesBuilder(), text)
     .unit(unit)
     .min(0)
     .fillOpacity(stacked === 'no' ? 5 : 60)
@@ -114,13 +120,7 @@ export function lines(text: PanelText, queries: Queries, unit: string, stacked: 
         .placement(LegendPlacement.Bottom),
     );
   Object.entries(queries).forEach(([expr, name], index) => {
-    panel.withTarget(
-      new DataqueryBuilder()
-        .expr(expr)
-        .range()
-        .legendFormat(name)
-        .refId(String.fromCharCode(65 + index)),
-    );
+    panel.withTarget(query(expr, index).range().legendFormat(name));
   });
   return panel;
 }
@@ -143,25 +143,14 @@ export function table(
   labels: Readonly<Record<string, string>>,
   sortBy?: string,
 ) {
-  const panel = new TableBuilder()
-    .title(text.title)
-    .description(text.description)
-    .span(text.width)
-    .height(text.height)
-    .datasource(DATASOURCE)
-    .thresholds(thresholds('ratio'));
+  const panel = begin(new TableBuilder(), text).thresholds(thresholds('ratio'));
   const entries = Object.entries(queries);
   const rename: Record<string, string> = { ...labels };
   const indexByName: Record<string, number> = Object.fromEntries(Object.keys(labels).map((label, at) => [label, at]));
-  const hidden: string[] = ['Time'];
   entries.forEach(([expr, column], index) => {
-    const refId = String.fromCharCode(65 + index);
-    const field = entries.length === 1 ? 'Value' : `Value #${refId}`;
-    panel.withTarget(new DataqueryBuilder().expr(expr).instant().format(PromQueryFormat.Table).refId(refId));
-    if (column === '') {
-      hidden.push(field);
-      return;
-    }
+    const field = entries.length === 1 ? 'Value' : `Value #${refId(index)}`;
+    panel.withTarget(query(expr, index).instant().format(PromQueryFormat.Table));
+    if (column === '') return;
     rename[field] = column.title;
     indexByName[field] = Object.keys(labels).length + index;
     panel.overrideByName(column.title, [
@@ -171,16 +160,7 @@ export function table(
     ]);
   });
   panel.withTransformation({ id: 'merge', options: {} });
-  panel.withTransformation({
-    id: 'filterFieldsByName',
-    options: {
-      include: {
-        names: [...Object.keys(labels), ...Object.keys(indexByName)].filter(
-          (n, i, all) => all.indexOf(n) === i && !hidden.includes(n),
-        ),
-      },
-    },
-  });
+  panel.withTransformation({ id: 'filterFieldsByName', options: { include: { names: Object.keys(indexByName) } } });
   panel.withTransformation({ id: 'organize', options: { excludeByName: {}, indexByName, renameByName: rename } });
   if (sortBy !== undefined)
     panel
