@@ -76,6 +76,17 @@ async function recordStacks(
   return result;
 }
 
+/** Records one process by tail calls that end early. */
+const recordCut = ({ pid }: RunningFixture, samples: number, options: Partial<RecordOptions> = {}) =>
+  recordStacks(
+    {
+      ...{ target: { kind: 'pid', pid }, strategy: 'tailCall', framesPerProgram: FRAMES_PER_PROGRAM },
+      ...{ durationMs: 20_000, frequency: 199 },
+      ...options,
+    },
+    samples,
+  );
+
 const userStacks = (stacks: Iterable<RawStack>) =>
   [...stacks].filter(({ outcome }) => /complete|recovered|truncated/.test(outcome));
 const countOf = (stacks: readonly RawStack[]) => stacks.reduce((total, { count }) => total + count, 0);
@@ -118,13 +129,7 @@ describe('stacks cut by the limit on tail calls', { skip, timeout: 600_000 }, ()
       const fixture = await start(name, DEPTH);
       t.after(() => fixture.stop());
       const mappings = executableMappings(fixture.pid);
-      const result = await recordStacks(
-        {
-          ...{ target: { kind: 'pid', pid: fixture.pid }, strategy: 'tailCall' },
-          ...{ framesPerProgram: FRAMES_PER_PROGRAM, durationMs: 20_000, frequency: 199 },
-        },
-        30,
-      );
+      const result = await recordCut(fixture, 30);
       const { spills, recovered, failures } = result.recovery;
       const stacks = userStacks(result.rawStacks());
       const deep = stacks.filter(({ user }) => user.length > CUT_AT);
@@ -146,14 +151,7 @@ describe('stacks with more than one record of stack memory above the cut', { ski
     const fixture = await start('recursion', 800);
     t.after(() => fixture.stop());
     const mappings = executableMappings(fixture.pid);
-    const result = await recordStacks(
-      {
-        ...{ target: { kind: 'pid', pid: fixture.pid }, strategy: 'tailCall' },
-        ...{ framesPerProgram: FRAMES_PER_PROGRAM, durationMs: 20_000, frequency: 199 },
-      },
-      30,
-    );
-    const stacks = userStacks(result.rawStacks());
+    const stacks = userStacks((await recordCut(fixture, 30)).rawStacks());
     assert.ok(countOf(stacks) > 0);
     for (const stack of stacks) {
       assert.equal(stack.outcome, 'recovered', describeStacks([stack]));
@@ -166,13 +164,8 @@ describe('processes that spill too often', { skip, timeout: 120_000 }, () => {
   it('keep their reason beyond the rate, and are counted', async (t) => {
     const fixture = await start('threads', DEPTH);
     t.after(() => fixture.stop());
-    const { counters, recovery, elapsedMs } = await recordStacks(
-      {
-        ...{ target: { kind: 'pid', pid: fixture.pid }, strategy: 'tailCall', framesPerProgram: FRAMES_PER_PROGRAM },
-        ...{ frequency: 9_999, durationMs: 20_000, keepRawStacks: false },
-      },
-      8_000,
-    );
+    const options = { frequency: 9_999, keepRawStacks: false };
+    const { counters, recovery, elapsedMs } = await recordCut(fixture, 8_000, options);
     const { spills, recovered, failures } = recovery;
     assert.ok(spills.limited > 0 && recovered > 0, JSON.stringify(recovery));
     // 400 at once and 200 a second.
