@@ -175,6 +175,7 @@ enum strategy {
 #define MAX_KERNEL_FRAMES 127 /* PERF_MAX_STACK_DEPTH */
 #define MAX_USER_FRAMES 4096 /* in a record */
 #define MAX_STEPS (4 * MAX_USER_FRAMES) /* of a walk */
+#define SPLICED_PER_TURN 64 /* frames that a turn of a walk takes from memory: checkpoint.bpf.h */
 
 #define SAMPLE_IN_KERNEL 1        /* the sample landed in kernel mode */
 #define SAMPLE_KERNEL_CLIPPED 2   /* the kernel stack has more frames than MAX_KERNEL_FRAMES */

@@ -28,8 +28,6 @@
 /* Keeps the compiler from making pointers of an index that the verifier could not follow. */
 #define opaque(index) __asm__ volatile("" : "+r"(index))
 
-/* What is done in one turn of a walk. */
-#define SPLICED_PER_TURN 64
 #define REMEMBERED_PER_TURN 32
 
 static __always_inline struct memory *memory_of(const struct walk *w)
@@ -39,17 +37,23 @@ static __always_inline struct memory *memory_of(const struct walk *w)
 	return bpf_map_lookup_elem(&memories, &at);
 }
 
-static __always_inline __u64 remembered_sp(const struct remembered_frame *f)
+/* Where the frame is from which on there are so many. */
+static __always_inline __u32 place_of(__u32 count)
 {
-	return f->sp & FRAME_ADDRESS;
+	return (MAX_USER_FRAMES - count) & (MAX_USER_FRAMES - 1);
+}
+
+static __always_inline __u64 remembered_sp(const struct memory *m, __u32 count)
+{
+	return m->sp[place_of(count)] & FRAME_ADDRESS;
 }
 
 /* The lowest address that the step to a remembered frame reads; the highest lies right below its sp. */
-static __always_inline __u64 lowest_word(const struct remembered_frame *f)
+static __always_inline __u64 lowest_word(__u64 sp_and_slot)
 {
-	__u64 slot = f->sp >> REMEMBERED_SLOT_SHIFT;
+	__u64 slot = sp_and_slot >> REMEMBERED_SLOT_SHIFT;
 
-	return remembered_sp(f) - 8 * (slot ? slot : 1);
+	return (sp_and_slot & FRAME_ADDRESS) - 8 * (slot ? slot : 1);
 }
 
 /* Turns to the remembered frame at or next beyond the walk's. Returns 1 where the walk is at it, and may be finished from it. */
@@ -57,13 +61,12 @@ __noinline int recall(__u32 index)
 {
 	struct walk *w = bpf_map_lookup_elem(&walks, &index);
 	struct memory *m = w ? memory_of(w) : NULL;
-	const struct remembered_frame *f;
 
 	if (!w || !m)
 		return 0;
 	w->candidate_sp = ~0ULL;
 	if (w->candidate == CANDIDATE_UNKNOWN) {
-		__u32 low = 0, high = m->count; /* the root is the first, with the highest sp */
+		__u32 low = 0, high = m->count; /* the root has the highest sp */
 
 		w->candidate = 0;
 		if (m->tid != w->sample.tid || m->version != w->process.version || !m->version)
@@ -73,98 +76,97 @@ __noinline int recall(__u32 index)
 
 			if (low >= high)
 				break;
-			if (remembered_sp(&m->frames[middle & (MAX_USER_FRAMES - 1)]) >= w->sp)
+			if (remembered_sp(m, middle + 1) >= w->sp)
 				low = middle + 1;
 			else
 				high = middle;
 		}
-		w->candidate = low; /* one more than its index */
+		w->candidate = low;
 	}
 	for (int i = 0; i < 8; i++) {
+		__u32 place = place_of(w->candidate);
+		__u64 sp = m->sp[place] & FRAME_ADDRESS;
+
 		if (w->candidate == 0)
 			return 0;
-		f = &m->frames[(w->candidate - 1) & (MAX_USER_FRAMES - 1)];
-		if (remembered_sp(f) > w->sp)
+		if (sp > w->sp)
 			break;
-		if (remembered_sp(f) == w->sp && w->pc <= FRAME_ADDRESS && f->bp == w->bp && !w->exact &&
-		    f->pc == (w->pc | (w->by_pointer ? FRAME_BY_POINTER : 0)) &&
+		if (sp == w->sp && w->pc <= FRAME_ADDRESS && m->bp[place] == w->bp && !w->exact &&
+		    m->pc[place] == (w->pc | (w->by_pointer ? FRAME_BY_POINTER : 0)) &&
 		    w->sample.user_frames + w->candidate <= w->max_frames) {
 			w->phase = WALK_SPLICES;
 			w->spliced_from = w->sample.user_frames;
-			w->spliced_at = w->candidate - 1;
-			w->hash_before = w->sample.stack_hash;
 			w->candidate--; /* this one is in the walk; it remains to verify the others */
+			w->spliced_at = w->candidate;
+			w->hash_before = w->sample.stack_hash;
 			return push_frame(w, w->pc) == GO_ON;
 		}
 		w->candidate--;
 	}
-	w->candidate_sp = w->candidate ? remembered_sp(&m->frames[(w->candidate - 1) & (MAX_USER_FRAMES - 1)]) : ~0ULL;
+	w->candidate_sp = w->candidate ? remembered_sp(m, w->candidate) : ~0ULL;
 	return 0;
 }
 
-/* Reads what the steps to the remembered frame and to those beyond it read. Returns how much was read, from where on. */
-static __always_inline __u64 read_ahead(struct walk *w, const struct memory *m, const struct remembered_frame *f)
-{
-	__u64 start = lowest_word(f), length = remembered_sp(&m->frames[0]) - start;
-
-	if (length > SPLICE_WINDOW)
-		length = SPLICE_WINDOW;
-	w->window_reads++;
-	w->window_start = start;
-	w->window_length = bpf_probe_read_user(w->window, length, (void *)start) == 0 ? length : 0;
-	return w->window_length;
-}
-
-/* Puts remembered frames into the record as far as they are verified: those whose words lie in one window. */
+/*
+ * Puts remembered frames into the record as far as they are verified: those of one turn whose words lie in one window. The
+ * words that the step to a frame reads lie between the sp of the frame before and its own: remember() sees to it.
+ */
 static __noinline int splice(struct walk *w, struct memory *m)
 {
-	__u32 at = (__u32)w->sample.kernel_frames + w->next, candidate = w->candidate;
-	__u64 hash = w->sample.stack_hash, start, length;
-	const struct remembered_frame *f = &m->frames[(candidate - 1) & (MAX_USER_FRAMES - 1)];
-	int i = 0;
+	__u32 count = w->candidate, first = MAX_USER_FRAMES - count, done = 0;
+	__u32 at = (__u32)w->sample.kernel_frames + w->spliced_from + 1 + w->spliced_at - count;
+	__u64 start, length, sp = 0;
 
-	if (candidate) {
-		length = read_ahead(w, m, f);
-		start = w->window_start;
+	opaque(at);
+	opaque(first);
+	if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES || first > MAX_USER_FRAMES)
+		return REASON_internal_error;
+	if (count > SPLICED_PER_TURN)
+		count = SPLICED_PER_TURN;
+	if (count) {
+		start = lowest_word(m->sp[first]);
+		length = (m->sp[first + (count - 1 & (SPLICED_PER_TURN - 1))] & FRAME_ADDRESS) - start;
+		if (length > SPLICE_WINDOW)
+			length = SPLICE_WINDOW;
+		w->window_reads++;
+		w->window_start = start;
+		if (bpf_probe_read_user(w->window, length, (void *)start))
+			length = 0;
+		w->window_length = length;
 	}
 	/* No calls in here: what it needs stays in registers. */
-	for (; i < SPLICED_PER_TURN && candidate; i++) {
-		f = &m->frames[(candidate - 1) & (MAX_USER_FRAMES - 1)];
-		__u64 sp = remembered_sp(f), slot = f->sp >> REMEMBERED_SLOT_SHIFT, pc = f->pc;
-
-		if (lowest_word(f) < start || sp - start > length)
+	for (; done < SPLICED_PER_TURN; done++) {
+		if (done >= count)
 			break;
-		if (slot && window_word(w, sp - 8 * slot - start, SPLICE_WINDOW) != f->bp)
+		__u64 remembered = m->sp[first + done], slot = remembered >> REMEMBERED_SLOT_SHIFT;
+
+		sp = remembered & FRAME_ADDRESS;
+		if (sp - start > length)
+			break;
+		if (window_word(w, sp - 8 - start, SPLICE_WINDOW) != (m->pc[first + done] & FRAME_ADDRESS))
 			goto other;
-		if (window_word(w, sp - 8 - start, SPLICE_WINDOW) != (pc & FRAME_ADDRESS))
+		if (slot && window_word(w, sp - 8 * slot - start, SPLICE_WINDOW) != m->bp[first + done])
 			goto other;
-		opaque(at);
-		if (at >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-			return REASON_internal_error;
-		w->frames[at++] = pc;
-		hash = hash_frame(hash, pc);
-		candidate--;
 	}
-	if (i == 0 && candidate)
+	if (done == 0 && count)
 		goto other; /* it cannot be read, or reaches too far */
-	w->sample.stack_hash = hash;
-	w->candidate = candidate;
-	w->next = at - w->sample.kernel_frames;
-	w->last = w->next - 1;
-	w->sample.user_frames = w->next;
-	w->sample.spliced = w->next - w->spliced_from;
-	if (candidate)
+	bpf_probe_read_kernel(&w->frames[at], 8 * (done & (2 * SPLICED_PER_TURN - 1)), &m->pc[first]);
+	w->candidate -= done;
+	if (w->candidate)
 		return GO_ON;
+	if (w->spliced_at)
+		w->sample.stack_hash = w->sample.stack_hash * hash_power(w->spliced_at) + m->hash[place_of(w->spliced_at)];
+	w->sample.user_frames += w->spliced_at;
+	w->sample.spliced = w->spliced_at + 1;
 	w->phase = WALK_STEPS;
 	return m->reason;
 other:
 	/* Another path: the walk goes on by steps from where it is, and may meet memory again beyond. */
 	w->sample.user_frames = w->spliced_from;
-	w->sample.spliced = 0;
 	w->sample.stack_hash = w->hash_before;
 	w->next = w->spliced_from;
-	w->candidate = candidate;
-	w->candidate_sp = remembered_sp(f);
+	w->candidate -= done;
+	w->candidate_sp = sp;
 	w->phase = WALK_STEPS;
 	return GO_ON;
 }
@@ -177,19 +179,28 @@ static __noinline int remember(struct walk *w, struct memory *m)
 	if (!trail)
 		return w->ended;
 	for (int i = 0; i < REMEMBERED_PER_TURN; i++) {
-		__u32 from = w->remembered_from, at = w->candidate, frame = (__u32)w->sample.kernel_frames + from;
+		__u32 from = w->remembered_from, count = w->candidate, frame = (__u32)w->sample.kernel_frames + from;
+		__u32 place = ROOT_PLACE - count;
 
 		opaque(from);
-		opaque(at);
+		opaque(place);
 		opaque(frame);
-		if (from < w->trail_from || from >= MAX_USER_FRAMES || at >= MAX_USER_FRAMES ||
+		if (from < w->trail_from || from >= MAX_USER_FRAMES || place > ROOT_PLACE ||
 		    frame >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
 			return w->ended;
-		m->frames[at].pc = w->frames[frame];
-		m->frames[at].sp = trail->frames[from].sp;
-		m->frames[at].bp = trail->frames[from].bp;
-		m->count = at + 1;
-		w->candidate = at + 1;
+		__u64 pc = w->frames[frame], sp = trail->frames[from].sp;
+
+		/* What leads to the frame beyond has to lie beyond this one: see splice(). */
+		if (count && (sp & FRAME_ADDRESS) > lowest_word(m->sp[place + 1]))
+			return w->ended;
+		w->tail_hash += scramble(pc) * w->power;
+		w->power *= HASH_BASE;
+		m->pc[place] = pc;
+		m->sp[place] = sp;
+		m->bp[place] = trail->frames[from].bp;
+		m->hash[place] = w->tail_hash;
+		m->count = count + 1;
+		w->candidate = count + 1;
 		w->remembered_from = from - 1;
 	}
 	return GO_ON;
@@ -218,11 +229,15 @@ __noinline int begin_to_remember(__u32 index, int reason)
 	if (w->sample.spliced) {
 		w->remembered_from = w->spliced_from;
 		w->candidate = w->spliced_at;
+		w->power = hash_power(w->spliced_at);
+		w->tail_hash = w->spliced_at ? m->hash[place_of(w->spliced_at)] : 0;
 		if (w->remembered_from < w->trail_from)
 			return reason;
 	} else {
 		w->remembered_from = w->sample.user_frames - 1;
 		w->candidate = 0;
+		w->power = 1;
+		w->tail_hash = 0;
 		if (w->mapping_is_live || !w->process.version || w->sample.user_frames < w->trail_from + REMEMBER_LEAST)
 			return reason;
 		m->tid = w->sample.tid;

@@ -35,19 +35,22 @@ struct trail {
 	struct trail_frame frames[MAX_USER_FRAMES];
 };
 
-struct remembered_frame {
-	__u64 pc; /* with FRAME_BY_POINTER */
-	__u64 sp; /* as in trail_frame */
-	__u64 bp;
-};
+/*
+ * The outer frames of a whole walk of a thread, leaf first. The root is at ROOT_PLACE whatever their number, so that what is
+ * kept of them stays where it is; behind it is room for a turn that looks no further than its own length.
+ */
+#define ROOT_PLACE (MAX_USER_FRAMES - 1)
+#define MEMORY_PLACES (MAX_USER_FRAMES + SPLICED_PER_TURN)
 
-/* The outer frames of a whole walk of a thread, the root first. */
 struct memory {
 	__u32 tid;
 	__u32 version; /* of the process's mappings */
 	__u32 count;
 	__u32 reason;  /* how the walk ended */
-	struct remembered_frame frames[MAX_USER_FRAMES];
+	__u64 pc[MEMORY_PLACES]; /* with FRAME_BY_POINTER */
+	__u64 sp[MEMORY_PLACES]; /* as in trail_frame */
+	__u64 bp[MEMORY_PLACES];
+	__u64 hash[MEMORY_PLACES]; /* of this frame and those beyond */
 };
 
 struct walk {
@@ -83,11 +86,13 @@ struct walk {
 	struct process process; /* count 0: not known */
 	/* Memory: see checkpoint.bpf.h. */
 	__u64 candidate_sp;     /* sp of the next remembered frame; ~0: there is none */
-	__u64 hash_before;      /* the sample's, before the frames that were spliced */
+	__u64 hash_before;      /* the sample's, before the frame from which on frames are spliced */
+	__u64 power;            /* when it remembers: hash_power() of the frames that it has so far, */
+	__u64 tail_hash;        /* and their hash */
 	__u32 phase;            /* WALK_* */
-	__u32 candidate;        /* the next remembered frame, plus one; CANDIDATE_UNKNOWN; when it remembers: its next place */
+	__u32 candidate;        /* the next remembered frame: how many there are from it on; CANDIDATE_UNKNOWN; when it remembers: how many it has */
 	__u32 spliced_from;     /* of the user frames, the first that was spliced, */
-	__u32 spliced_at;       /* and its place in the memory */
+	__u32 spliced_at;       /* and how many remembered ones are beyond it */
 	__u32 trail_from;       /* of the user frames, the first from which on all may be remembered */
 	__u32 remembered_from;  /* of the user frames, the next to be remembered */
 	__u32 bp_slot;          /* words from where bp was saved to the CFA; 0: not saved; SLOT_NONE: not so simple */
@@ -112,14 +117,38 @@ struct walk {
 
 	/* The record, as it goes into the ring. */
 	struct sample sample;
-	__u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
+	__u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES + SPLICED_PER_TURN];
 };
+
+/*
+ * The hash of a stack is a polynomial in HASH_BASE, modulo 2^64, of what its frames are scrambled to; the leaf has the highest
+ * power. So a stack's hash follows from those of its inner and of its outer frames.
+ */
+#define HASH_BASE 0x9e3779b97f4a7c15ULL
+
+static __always_inline __u64 scramble(__u64 frame)
+{
+	frame *= 0xff51afd7ed558ccdULL;
+	return frame ^ frame >> 32;
+}
 
 /* The hash of a stack with one more frame. */
 static __always_inline __u64 hash_frame(__u64 hash, __u64 frame)
 {
-	hash = (hash ^ frame) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
+	return hash * HASH_BASE + scramble(frame);
+}
+
+/* What a hash is to be multiplied by to make room for so many frames (less than 2^13). */
+static __always_inline __u64 hash_power(__u32 frames)
+{
+	__u64 power = 1, square = HASH_BASE;
+
+	for (int bit = 0; bit < 13; bit++) {
+		if (frames >> bit & 1)
+			power *= square;
+		square *= square;
+	}
+	return power;
 }
 
 /*

@@ -3,7 +3,7 @@
 import { limits } from '@plumbline/bpf';
 
 /** Of one memory: its head and its frames (struct memory of walk.bpf.h). */
-export const MEMORY_BYTES = 16 + 24 * limits.MAX_USER_FRAMES;
+export const MEMORY_BYTES = 16 + 32 * (limits.MAX_USER_FRAMES + limits.SPLICED_PER_TURN);
 /** For all together: bytes. */
 const MAX_BYTES = 24 << 20;
 const MOST_PER_CPU = 16;
