@@ -3,10 +3,8 @@
 export interface BackoffOptions {
   /** First delay in milliseconds. */
   initial: number;
-  /** Longest delay in milliseconds, before jitter. */
+  /** Longest delay in milliseconds, before jitter, which doubles it at most. */
   max: number;
-  /** Share of the delay that is random: 1 doubles it at most. */
-  jitter?: number;
   /** Uniform in [0, 1). */
   random?: () => number;
 }
@@ -17,15 +15,15 @@ export class Backoff {
   #failures = 0;
 
   constructor(options: BackoffOptions) {
-    this.#options = { jitter: 1, random: Math.random, ...options };
+    this.#options = { random: Math.random, ...options };
   }
 
   /** The next delay in milliseconds. */
   next(): number {
-    const { initial, max, jitter, random } = this.#options;
+    const { initial, max, random } = this.#options;
     const delay = Math.min(max, initial * 2 ** Math.min(this.#failures, 40));
     this.#failures += 1;
-    return delay * (1 + jitter * random());
+    return delay * (1 + random());
   }
 
   reset(): void {

@@ -22,3 +22,8 @@ export const systemClock: Clock = {
     }
   },
 };
+
+/** The wall clock as metav1.MicroTime: exactly six digits. */
+export function microTime(date: Date): string {
+  return `${date.toISOString().slice(0, -1)}000Z`;
+}

@@ -5,8 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { isNotFound } from './api-error.ts';
-import { type Clock, systemClock } from './clock.ts';
-import { microTime } from './lease.ts';
+import { type Clock, microTime, systemClock } from './clock.ts';
 import { Resource, type WrittenObject } from './resource.ts';
 import type { Transport } from './transport.ts';
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { waitUntil } from '../../../e2e/cluster/wait-until.ts';
 import { FakeApiServer } from '../test/fake-api-server.ts';
 import { FakeClock } from '../test/fake-clock.ts';
-import { LeaderElector, LeadershipLostError, microTime } from './lease.ts';
+import { LeaderElector, LeadershipLostError } from './lease.ts';
 import { Transport } from './transport.ts';
 
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/plumbline/leases/operator';
@@ -174,8 +174,4 @@ test('durations in the wrong order are refused', () => {
   const make = (times: object) => new LeaderElector({ transport, namespace: 'a', name: 'b', identity: 'c', ...times });
   assert.throws(() => make({ leaseDurationMs: 10_000, renewDeadlineMs: 10_000 }), RangeError);
   assert.throws(() => make({ renewDeadlineMs: 2_000, retryPeriodMs: 2_000 }), RangeError);
-});
-
-test('MicroTime has six digits, as the API server demands', () => {
-  assert.equal(microTime(new Date('2026-01-02T03:04:05.6Z')), '2026-01-02T03:04:05.600000Z');
 });

@@ -6,7 +6,7 @@
  * cannot be set. Another machine's wall clock is never looked at, so skew of any size can make no second leader.
  */
 import { isConflict, isNotFound } from './api-error.ts';
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, microTime, systemClock } from './clock.ts';
 import { type KubeMetrics, noMetrics } from './metrics.ts';
 import { type KubeObject, Resource } from './resource.ts';
 import type { Transport } from './transport.ts';
@@ -197,9 +197,4 @@ export class LeaderElector {
       this.#options.onError?.(error);
     }
   }
-}
-
-/** metav1.MicroTime: exactly six digits. */
-export function microTime(date: Date): string {
-  return `${date.toISOString().slice(0, -1)}000Z`;
 }

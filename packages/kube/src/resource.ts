@@ -7,7 +7,6 @@ export interface OwnerReference {
   name: string;
   uid: string;
   controller?: boolean;
-  blockOwnerDeletion?: boolean;
 }
 
 /** The metadata that controllers read. */
@@ -18,7 +17,6 @@ export interface ObjectMeta {
   resourceVersion: string;
   generation?: number;
   creationTimestamp: string;
-  deletionTimestamp?: string;
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   ownerReferences?: OwnerReference[];

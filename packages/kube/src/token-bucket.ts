@@ -18,13 +18,11 @@ export class TokenBucket {
     this.#fullAt = clock.now();
   }
 
-  /** Waits for a token. @returns milliseconds waited. Rejects when aborted; the token is used up then. */
-  async take(signal?: AbortSignal): Promise<number> {
+  /** Waits for a token. Rejects when aborted; the token is used up then. */
+  async take(signal?: AbortSignal): Promise<void> {
     const now = this.#clock.now();
     this.#fullAt = Math.max(this.#fullAt, now) + this.#msPerToken;
     const wait = this.#fullAt - this.#burst * this.#msPerToken - now;
-    if (wait <= 0) return 0;
-    await this.#clock.sleep(wait, signal);
-    return wait;
+    if (wait > 0) await this.#clock.sleep(wait, signal);
   }
 }

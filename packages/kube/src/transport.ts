@@ -4,11 +4,12 @@
  * silent for as long as the server asks.
  */
 import { STATUS_CODES } from 'node:http';
-import { Agent, type Dispatcher } from 'undici';
-import type { ClusterAccess, Credentials, TlsMaterial } from './access.ts';
+import type { Dispatcher } from 'undici';
+import type { ClusterAccess, Credentials } from './access.ts';
 import { ApiError } from './api-error.ts';
 import { Backoff } from './backoff.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { Connections } from './connections.ts';
 import { type KubeMetrics, noMetrics } from './metrics.ts';
 import { TokenBucket } from './token-bucket.ts';
 import { jsonLines } from './watch-stream.ts';
@@ -56,15 +57,8 @@ export interface TransportOptions {
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_RESPONSE_BYTES = 256 * 2 ** 20;
 const CERTIFICATE_ERRORS = /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL)/;
-
-interface Agents {
-  tls: TlsMaterial;
-  requests: Agent;
-  watches: Agent;
-}
 
 export class Transport {
   readonly #options: Required<Omit<TransportOptions, 'beforeWrite'>> & Pick<TransportOptions, 'beforeWrite'>;
@@ -73,8 +67,7 @@ export class Transport {
   readonly #prefix: string;
   readonly #origin: string;
   readonly #bucket: TokenBucket;
-  #agents: Agents | undefined;
-  #closed = false;
+  readonly #connections: Connections;
   /** No request leaves before this time on the clock: the server asked for silence. */
   #silentUntil = 0;
 
@@ -93,10 +86,7 @@ export class Transport {
     this.#origin = url.origin;
     this.#prefix = url.pathname.replace(/\/+$/, '');
     this.#bucket = new TokenBucket(this.#options.qps, this.#options.burst, this.#options.clock);
-  }
-
-  get access(): ClusterAccess {
-    return this.#options.access;
+    this.#connections = new Connections(this.#options.connections);
   }
 
   /** The parsed JSON of the answer. Throws {@link ApiError} for any status but 2xx, and network errors as they come. */
@@ -144,11 +134,8 @@ export class Transport {
   }
 
   /** Closes the connections; requests in flight end with an error. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    const agents = this.#agents;
-    this.#agents = undefined;
-    await Promise.all([agents?.requests.destroy(), agents?.watches.destroy()]);
+  close(): Promise<void> {
+    return this.#connections.close();
   }
 
   /** Waits for the server's silence to end and for the rate limit. */
@@ -200,11 +187,11 @@ export class Transport {
   async #dispatch(request: ApiRequest, idleMs: number): Promise<Dispatcher.ResponseData> {
     const { access, userAgent, beforeWrite } = this.#options;
     const credentials = await access.credentials();
-    const agents = this.#agentsFor(credentials.tls);
+    const { requests, watches } = this.#connections.pools(credentials.tls);
     if (request.method !== 'GET') beforeWrite?.();
     let response: Dispatcher.ResponseData;
     try {
-      response = await (request.verb === 'WATCH' ? agents.watches : agents.requests).request({
+      response = await (request.verb === 'WATCH' ? watches : requests).request({
         origin: this.#origin,
         path: this.#prefix + request.path + queryText(request.query),
         method: request.method,
@@ -243,28 +230,9 @@ export class Transport {
     // A failed handshake carried no request; the certificates have just been forgotten and are read anew.
     if (isRefusal(error) || isCertificateError(error)) return true;
     const idempotent = request.idempotent ?? request.method === 'GET';
-    if (!(error instanceof ApiError)) return idempotent && !this.#closed && isNetworkError(error);
+    if (!(error instanceof ApiError)) return idempotent && !this.#connections.closed && isNetworkError(error);
     // 401: the token may have been replaced in the meantime; it has just been invalidated.
     return error.code === 401 || (idempotent && error.code >= 500);
-  }
-
-  /** Connections are kept until the certificates change. Watches on the old ones run on until they end by themselves. */
-  #agentsFor(tls: TlsMaterial): Agents {
-    if (this.#closed) throw new Error('transport is closed');
-    const current = this.#agents;
-    if (current && sameTls(current.tls, tls)) return current;
-    const connect = { ...tls, timeout: CONNECT_TIMEOUT_MS };
-    const requests = new Agent({
-      connect,
-      connections: this.#options.connections,
-      pipelining: 1,
-      keepAliveTimeout: 30_000,
-    });
-    const watches = new Agent({ connect, connections: null, pipelining: 1, keepAliveTimeout: 30_000 });
-    this.#agents = { tls, requests, watches };
-    void current?.requests.close();
-    void current?.watches.close();
-    return this.#agents;
   }
 }
 
@@ -281,17 +249,6 @@ export function isNetworkError(error: unknown): boolean {
 
 function isCertificateError(error: unknown): boolean {
   return CERTIFICATE_ERRORS.test((error as { code?: string } | undefined)?.code ?? '');
-}
-
-function sameTls(a: TlsMaterial, b: TlsMaterial): boolean {
-  return (
-    a === b ||
-    (a.ca === b.ca &&
-      a.cert === b.cert &&
-      a.key === b.key &&
-      a.servername === b.servername &&
-      a.rejectUnauthorized === b.rejectUnauthorized)
-  );
 }
 
 function headers(request: ApiRequest, { authorization }: Credentials, userAgent: string): Record<string, string> {

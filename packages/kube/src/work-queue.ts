@@ -19,7 +19,7 @@ export class WorkQueue {
   readonly #options: Required<WorkQueueOptions>;
   /** Waiting, in order; the value is when the key was added. */
   readonly #waiting = new Map<string, number>();
-  /** Taken, not done. */
+  /** Taken, not done; the value is when the key was taken. */
   readonly #processing = new Map<string, number>();
   /** Added again while being processed. */
   readonly #dirty = new Set<string>();
@@ -35,11 +35,6 @@ export class WorkQueue {
 
   get depth(): number {
     return this.#waiting.size;
-  }
-
-  /** When the key that is processed for longest was taken, on the clock. */
-  get longestRunningSince(): number | undefined {
-    return this.#processing.values().next().value;
   }
 
   add(key: string): void {
