@@ -2,6 +2,7 @@
 /** `metav1.Condition`: schema and the merge rule of its transition time. */
 import { z } from 'zod';
 import { mapOf } from './schema.ts';
+import { Timestamp, timestamp } from './timestamp.ts';
 
 export const Condition = z
   .object({
@@ -19,7 +20,7 @@ export const Condition = z
       .describe('CamelCase word for programs.'),
     message: z.string().max(1024).describe('Sentence for people.'),
     observedGeneration: z.int().min(0).optional().describe('metadata.generation that this was derived from.'),
-    lastTransitionTime: z.iso.datetime({ offset: true }).describe('When `status` last changed.'),
+    lastTransitionTime: Timestamp.describe('When `status` last changed.'),
   })
   .describe('One aspect of the state, as in metav1.Condition.');
 
@@ -37,8 +38,7 @@ export function setCondition(
   now: Date,
 ): Condition[] {
   const previous = conditions.find(({ type }) => type === next.type);
-  const lastTransitionTime =
-    previous?.status === next.status ? previous.lastTransitionTime : `${now.toISOString().slice(0, 19)}Z`;
+  const lastTransitionTime = previous?.status === next.status ? previous.lastTransitionTime : timestamp(now);
   const merged = { ...next, lastTransitionTime };
   return previous === undefined
     ? [...conditions, merged]

@@ -72,5 +72,4 @@ export const REASONS = {
 } as const;
 
 export type PolicyConditionType = keyof typeof POLICY_CONDITIONS;
-export type NodeConditionType = keyof typeof NODE_CONDITIONS;
 export type Reason = keyof typeof REASONS;

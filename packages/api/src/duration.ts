@@ -16,16 +16,3 @@ export function parseDuration(text: string): number {
   for (const [, number, unit] of text.matchAll(/([0-9]+)(ms|s|m|h)/g)) total += Number(number) * UNITS[unit];
   return total;
 }
-
-/** The shortest spelling of `ms` milliseconds: `5400000` → `1h30m`. */
-export function formatDuration(ms: number): string {
-  let rest = Math.max(0, Math.round(ms));
-  if (rest === 0) return '0s';
-  let text = '';
-  for (const unit of ['h', 'm', 's', 'ms']) {
-    const count = Math.floor(rest / UNITS[unit]);
-    if (count > 0) text += `${count}${unit}`;
-    rest -= count * UNITS[unit];
-  }
-  return text;
-}

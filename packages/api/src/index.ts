@@ -13,3 +13,4 @@ export * from './profiling-policy.ts';
 export { scaled } from './schema.ts';
 export * from './selector.ts';
 export * from './settings.ts';
+export * from './timestamp.ts';

@@ -24,6 +24,7 @@ import {
   Spill,
   Strategy,
 } from './settings.ts';
+import { Timestamp } from './timestamp.ts';
 
 /** Rules on one node: the agent has as many policy slots in the kernel. */
 export const MAX_RULES = 32;
@@ -246,7 +247,7 @@ export const NodeProfilingConfigStatus = z
     agentVersion: z.string().max(64).optional().describe('Version of the agent.'),
     kernel: z.string().max(128).optional().describe('Kernel release, as uname -r.'),
     strategy: z.enum(['TailCall', 'Loop', 'Deferred']).optional().describe('Unwind strategy in use.'),
-    lastHeartbeat: z.iso.datetime({ offset: true }).optional().describe('When the agent last wrote, changed or not.'),
+    lastHeartbeat: Timestamp.optional().describe('When the agent last wrote, changed or not.'),
     truncation: z
       .object({
         bucket: TruncationBucket,

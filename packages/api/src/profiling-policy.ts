@@ -7,6 +7,7 @@ import { KernelLimit, MAX_KERNEL_LIMITS } from './kernel-limit.ts';
 import { intOrString, listOf, mapOf, setOf, withRules } from './schema.ts';
 import { isEmptySelector, LabelSelector } from './selector.ts';
 import { Budget, Objective, OtlpExport, Ratio, Sampling, Unwinding } from './settings.ts';
+import { Timestamp } from './timestamp.ts';
 
 const Target = withRules(
   z.object({
@@ -104,7 +105,6 @@ export const ProfilingPolicySpec = z
   .describe('What to profile and how well.');
 
 const Count = z.int().min(0);
-const Timestamp = z.iso.datetime({ offset: true });
 
 const RolloutStatus = z.object({
   revision: z.string().max(64).describe('Hash of the spec that is being rolled out.'),

@@ -16,6 +16,7 @@ import {
   type NodeProfilingSpec,
   type Reason,
   setCondition,
+  timestamp,
 } from '@plumbline/api';
 import { isNotFound, type Resource } from '@plumbline/kube';
 import type { Clock } from '../clock.ts';
@@ -177,7 +178,7 @@ export class StatusWriter {
 
   async #write(signal: AbortSignal): Promise<void> {
     const { resource, nodeName, clock } = this.#options;
-    const status = { ...this.#status(), lastHeartbeat: isoSeconds(clock.wallMs()) };
+    const status = { ...this.#status(), lastHeartbeat: timestamp(new Date(clock.wallMs())) };
     const { kind } = NODE_PROFILING_CONFIG;
     const object = { apiVersion: API_VERSION, kind, metadata: { name: nodeName }, status };
     await resource.apply(object, { fieldManager: AGENT_FIELD_MANAGER, subresource: 'status', signal });
@@ -272,8 +273,4 @@ export function reasonOf({ code, cause }: AgentError): Reason {
     default:
       return 'InvalidConfig';
   }
-}
-
-function isoSeconds(wallMs: number): string {
-  return `${new Date(wallMs).toISOString().slice(0, 19)}Z`;
 }

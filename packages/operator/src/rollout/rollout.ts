@@ -4,7 +4,7 @@
  * known of the nodes in, what to do out. It keeps no list of its own; which nodes have the revision is read from their
  * objects, so that the next leader goes on where the last one stopped.
  */
-import { type ProfilingPolicySpec, parseDuration, type RolloutStatus, scaled } from '@plumbline/api';
+import { type ProfilingPolicySpec, parseDuration, type RolloutStatus, scaled, timestamp } from '@plumbline/api';
 import type { NodeState } from './node-state.ts';
 
 /** Between the first sight of a revision and its first release. */
@@ -165,9 +165,4 @@ function isUnsettled({ state }: RolloutNode): boolean {
 
 function deadline({ settings }: RolloutInput): number {
   return parseDuration(settings.progressDeadline) + 1_000;
-}
-
-/** metav1.Time: whole seconds. */
-export function timestamp(date: Date): string {
-  return `${date.toISOString().slice(0, 19)}Z`;
 }
