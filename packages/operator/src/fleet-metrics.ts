@@ -3,11 +3,20 @@
 import type { Fleet } from './fleet.ts';
 import type { OperatorMetrics } from './metrics.ts';
 import type { PolicyState } from './policy-state.ts';
+import { kernelSeries, type NodeConfigView } from './views.ts';
 
 type Sample = [Record<string, string>, number];
 
 export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
   const ofPolicies = (samples: (state: PolicyState) => Sample[]) => () => [...fleet.policies()].flatMap(samples);
+  const ratio = (policy: string, text: string | undefined): Sample[] =>
+    text === undefined ? [] : [[{ policy }, Number(text)]];
+  /** How many nodes have each set of labels. */
+  const countedNodes = (labelsOf: (node: NodeConfigView) => Record<string, string>[]) => () => {
+    const nodes = [...fleet.configs.values()];
+    const groups = Map.groupBy(nodes.flatMap(labelsOf), (labels) => Object.values(labels).join('\0'));
+    return [...groups.values()].map((same): Sample => [same[0], same.length]);
+  };
   metrics.collected(
     'plumbline_policy_nodes',
     'Nodes of a policy by state: targeted, updated, applied, failed, notReporting.',
@@ -20,27 +29,19 @@ export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
     'plumbline_policy_truncated_ratio',
     'Truncated share of the user samples of a policy over all nodes.',
     ['policy'],
-    ofPolicies(({ view }) => {
-      const ratio = view.status.truncation?.ratio;
-      return ratio === undefined ? [] : [[{ policy: view.name }, Number(ratio)]];
-    }),
+    ofPolicies(({ view }) => ratio(view.name, view.status.truncation?.ratio)),
   );
   metrics.collected(
     'plumbline_policy_baseline_ratio',
     'Usual truncated share of a policy over the last days, as the agents remember it.',
     ['policy'],
-    ofPolicies(({ view }) => {
-      const ratio = view.status.truncation?.baselineRatio;
-      return ratio === undefined ? [] : [[{ policy: view.name }, Number(ratio)]];
-    }),
+    ofPolicies(({ view }) => ratio(view.name, view.status.truncation?.baselineRatio)),
   );
   metrics.collected(
     'plumbline_policy_objective_ratio',
     'Truncated share that the policy promises not to exceed.',
     ['policy'],
-    ofPolicies(({ view, current }) =>
-      current ? [[{ policy: view.name }, Number(current.spec.objective.truncatedRatio)]] : [],
-    ),
+    ofPolicies(({ view, current }) => ratio(view.name, current?.spec.objective.truncatedRatio)),
   );
   metrics.collected(
     'plumbline_policy_condition',
@@ -62,30 +63,16 @@ export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
     'plumbline_nodes',
     'Nodes with a reporting agent by unwind strategy and kernel series.',
     ['strategy', 'kernel'],
-    () => {
-      const counts = new Map<string, number>();
-      for (const { status } of fleet.configs.values()) {
-        if (status.lastHeartbeat === undefined) continue;
-        const kernel = /^\d+\.\d+/.exec(status.kernel ?? '')?.[0] ?? 'unknown';
-        const key = JSON.stringify({ strategy: status.strategy ?? 'unknown', kernel });
-        counts.set(key, (counts.get(key) ?? 0) + 1);
-      }
-      return [...counts].map(([key, count]): Sample => [JSON.parse(key), count]);
-    },
+    countedNodes((node) =>
+      node.status.lastHeartbeat === undefined
+        ? []
+        : [{ strategy: node.status.strategy ?? 'unknown', kernel: kernelSeries(node) ?? 'unknown' }],
+    ),
   );
   metrics.collected(
     'plumbline_nodes_kernel_lacks',
     'Nodes with a reporting agent whose kernel lacks a feature, and the first kernel that has it.',
     ['feature', 'since'],
-    () => {
-      const counts = new Map<string, number>();
-      for (const { status } of fleet.configs.values()) {
-        for (const { feature, since } of status.kernelLimits) {
-          const key = JSON.stringify({ feature, since });
-          counts.set(key, (counts.get(key) ?? 0) + 1);
-        }
-      }
-      return [...counts].map(([key, count]): Sample => [JSON.parse(key), count]);
-    },
+    countedNodes(({ status }) => status.kernelLimits.map(({ feature, since }) => ({ feature, since }))),
   );
 }

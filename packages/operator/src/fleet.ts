@@ -5,27 +5,24 @@
  * the same policies share one merged configuration and what was worked out for a node is kept until something changes.
  */
 import type { RolloutStatus } from '@plumbline/api';
-import { type Merged, mergePolicies, type Override } from './merge/merge.ts';
+import { type Loss, type Merged, mergePolicies } from './merge/merge.ts';
 import type { EffectivePolicy } from './merge/precedence.ts';
 import { type CompiledPolicy, compilePolicy, type Limits, type NamespaceView } from './merge/rule.ts';
-import { type PolicyState, policyState } from './policy-state.ts';
+import { effectiveOn, isRollingTowards, type PolicyState, policyState, selects } from './policy-state.ts';
 import type { Release } from './rollout/node-state.ts';
 import type { NodeConfigView, NodeView, PolicyView } from './views.ts';
 
 /** The read side of a reflector. */
-export interface Store<T> {
+interface Store<T> {
   get(name: string): T | undefined;
   values(): Iterable<T>;
 }
 
-export interface Stores {
+interface Stores {
   nodes: Store<NodeView>;
   namespaces: Store<NamespaceView>;
   configs: Store<NodeConfigView>;
 }
-
-/** What a policy does not get, from whom, on how many nodes. */
-export type Loss = Omit<Override, 'loser'> & { nodes: number };
 
 /** Different sets of policies on nodes; beyond that many, what is kept is thrown away. */
 const MAX_MERGED = 5_000;
@@ -270,34 +267,4 @@ export class Fleet {
     this.#candidates.clear();
     this.#desired.clear();
   }
-}
-
-/** The revision of the policy that is in force on the node; undefined where none is. */
-function effectiveOn(
-  { current, lastGood, rollout, released, paused }: PolicyState,
-  node: NodeView,
-): EffectivePolicy | undefined {
-  const wanted = current !== undefined && selects(current, node);
-  const phase = rollout?.revision === current?.revision ? rollout?.phase : undefined;
-  if (wanted && phase !== 'RolledBack' && (phase === 'Complete' || released.has(node.name))) return current;
-  // Until it is its turn, a node keeps what was good. One that is no longer meant gives it up, unless the new spec counts
-  // for nothing: frozen, rolled back, or not readable.
-  const keep = wanted || paused || phase === 'RolledBack' || current === undefined;
-  return lastGood && keep && selects(lastGood, node) ? lastGood : undefined;
-}
-
-/** A node waits for the policy, and will get it from the sliding window rather than as a canary. */
-function isRollingTowards({ current, rollout, released, paused }: PolicyState, node: NodeView): boolean {
-  return (
-    !paused &&
-    current !== undefined &&
-    rollout?.revision === current.revision &&
-    rollout.phase === 'Rolling' &&
-    !released.has(node.name) &&
-    selects(current, node)
-  );
-}
-
-function selects({ selectsNode }: EffectivePolicy, { linux, labels }: NodeView): boolean {
-  return linux && selectsNode(labels);
 }

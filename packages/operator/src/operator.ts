@@ -45,15 +45,7 @@ export interface OperatorOptions {
   /** Unique among replicas; the pod's name. */
   identity: string;
   /** Without election this process must be the only one. */
-  election:
-    | {
-        namespace: string;
-        leaseName: string;
-        leaseDurationMs?: number;
-        renewDeadlineMs?: number;
-        retryPeriodMs?: number;
-      }
-    | undefined;
+  election: { namespace: string; leaseName: string } | undefined;
   /** Requests per second to the API server, and at once. */
   qps: number;
   burst: number;
@@ -98,7 +90,7 @@ export class Operator {
     this.#transport = new Transport({ access, userAgent, qps, burst, metrics, clock, beforeWrite });
     this.#electionTransport = new Transport({ access, userAgent, qps: 5, burst: 10, metrics, clock });
     if (election) {
-      const { namespace, leaseName: name, ...times } = election;
+      const { namespace, leaseName: name } = election;
       const onError = (error: unknown) => log.warn('leader election', { error: String(error) });
       this.#elector = new LeaderElector({
         transport: this.#electionTransport,
@@ -108,7 +100,6 @@ export class Operator {
         metrics,
         clock,
         onError,
-        ...times,
       });
     }
     this.#nodes = this.#reflector('nodes', '/api/v1/nodes', nodeView, (change) => this.#triggers?.node(change));

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { ADVICE, findCondition, type Objective, ProfilingPolicySpec } from '@plumbline/api';
 import { overviewStyle } from './overview-style.ts';
-import type { NodeConfigView, PolicyView } from './views.ts';
+import { kernelSeries, type NodeConfigView, type PolicyView } from './views.ts';
 
 export interface OverviewData {
   readonly policies: Iterable<PolicyView>;
@@ -176,7 +176,7 @@ function nodeTable(nodes: readonly NodeConfigView[]): string {
 function kernelTable(nodes: readonly NodeConfigView[]): string {
   const groups = Map.groupBy(
     nodes.filter(({ status }) => status.lastHeartbeat !== undefined),
-    ({ status }) => `${status.strategy ?? 'unknown'}\0${/^\d+\.\d+/.exec(status.kernel ?? '')?.[0] ?? 'unknown'}`,
+    (node) => `${node.status.strategy ?? 'unknown'}\0${kernelSeries(node) ?? 'unknown'}`,
   );
   if (groups.size === 0) return '';
   const line = ([key, members]: [string, NodeConfigView[]]) => {

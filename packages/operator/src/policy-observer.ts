@@ -9,7 +9,7 @@ import type { PolicyState } from './policy-state.ts';
 import { nodeState } from './rollout/node-state.ts';
 import type { RolloutNode } from './rollout/rollout.ts';
 import type { PolicyNode } from './status/summarize.ts';
-import type { NodeView } from './views.ts';
+import type { NodeView, Trouble } from './views.ts';
 
 export interface Observation {
   /** In release order. */
@@ -17,7 +17,7 @@ export interface Observation {
   /** The same, with their states. `claim` changes the free slots of other policies. */
   nodes: readonly (RolloutNode & PolicyNode)[];
   compiled: CompiledPolicy | undefined;
-  problem: { reason: string; message: string } | undefined;
+  problem: Trouble | undefined;
   /** Names of nodes for which slots of all other policies were claimed. */
   claimed: ReadonlySet<string>;
 }

@@ -3,13 +3,13 @@
 import { compileSelector, ProfilingPolicySpec, policyRevision, problemsOf, type RolloutStatus } from '@plumbline/api';
 import type { EffectivePolicy } from './merge/precedence.ts';
 import type { Release } from './rollout/node-state.ts';
-import type { NodeView, PolicyView } from './views.ts';
+import type { NodeView, PolicyView, Trouble } from './views.ts';
 
 export interface PolicyState {
   view: PolicyView;
   /** Undefined where the spec does not fit the schema. */
   current: EffectivePolicy | undefined;
-  problem: { reason: string; message: string } | undefined;
+  problem: Trouble | undefined;
   /** The last revision that was rolled out fully. */
   lastGood: EffectivePolicy | undefined;
   rollout: RolloutStatus | undefined;
@@ -57,4 +57,35 @@ function effective({ name, uid, creationTimestamp }: PolicyView, spec: Profiling
 function lastGood(view: PolicyView): EffectivePolicy | undefined {
   const parsed = ProfilingPolicySpec.safeParse(view.status.lastGood?.spec);
   return parsed.success ? effective(view, parsed.data) : undefined;
+}
+
+/** The revision of the policy that is in force on the node; undefined where none is. */
+export function effectiveOn(
+  { current, lastGood, rollout, released, paused }: PolicyState,
+  node: NodeView,
+): EffectivePolicy | undefined {
+  const wanted = current !== undefined && selects(current, node);
+  const phase = rollout?.revision === current?.revision ? rollout?.phase : undefined;
+  if (wanted && phase !== 'RolledBack' && (phase === 'Complete' || released.has(node.name))) return current;
+  // Until it is its turn, a node keeps what was good. One that is no longer meant gives it up, unless the new spec counts
+  // for nothing: frozen, rolled back, or not readable.
+  const keep = wanted || paused || phase === 'RolledBack' || current === undefined;
+  return lastGood && keep && selects(lastGood, node) ? lastGood : undefined;
+}
+
+/** A node waits for the policy, and will get it from the sliding window rather than as a canary. */
+export function isRollingTowards({ current, rollout, released, paused }: PolicyState, node: NodeView): boolean {
+  return (
+    !paused &&
+    current !== undefined &&
+    rollout?.revision === current.revision &&
+    rollout.phase === 'Rolling' &&
+    !released.has(node.name) &&
+    selects(current, node)
+  );
+}
+
+/** Whether the revision is for the node. */
+export function selects({ selectsNode }: EffectivePolicy, { linux, labels }: NodeView): boolean {
+  return linux && selectsNode(labels);
 }

@@ -56,6 +56,7 @@ export interface NodePolicyView {
   overriddenPods: number;
 }
 
+/** Why something does not work: a reason in CamelCase, and a sentence. */
 export interface Trouble {
   reason: string;
   message: string;
@@ -87,6 +88,11 @@ export interface NodeConfigView {
     kernelLimits: readonly KernelLimit[];
     policies: NodePolicyView[];
   };
+}
+
+/** Such as `6.12`; undefined where the agent has not said. */
+export function kernelSeries({ status }: NodeConfigView): string | undefined {
+  return /^\d+\.\d+/.exec(status.kernel ?? '')?.[0];
 }
 
 interface RawNode extends KubeObject {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All policies that apply to a node, as the one configuration that its agent follows. Pure, and blind to input order. */
-import { configHash, MAX_EXPORTS, MAX_RULES, type NodeProfilingConfigSpec } from '@plumbline/api';
+import { configHash, MAX_EXPORTS, MAX_RULES, NodeProfilingConfigSpec } from '@plumbline/api';
 import { byPrecedence } from './precedence.ts';
 import { type CompiledPolicy, type Limits, rulesOverlap } from './rule.ts';
 
@@ -15,6 +15,9 @@ export interface Override {
   what: string;
 }
 
+/** What a policy loses, to whom, on how many nodes. */
+export type Loss = Omit<Override, 'loser'> & { nodes: number };
+
 export interface Merged {
   spec: NodeProfilingConfigSpec;
   /** uids of the policies that have a rule. */
@@ -28,6 +31,9 @@ interface Selection {
   overrides: Override[];
 }
 
+/** What the schema says where no policy does. */
+const DEFAULTS = NodeProfilingConfigSpec.parse({ rules: [] });
+
 /** The node's configuration. The same policies in any order give the same result, down to the hash. */
 export function mergePolicies(policies: Iterable<CompiledPolicy>, limits: Limits): Merged {
   const ordered = [...policies]
@@ -37,23 +43,24 @@ export function mergePolicies(policies: Iterable<CompiledPolicy>, limits: Limits
   const specs = kept.map(({ policy }) => policy.spec);
   const rules = kept.map(({ rule }) => rule!);
   const strategy = specs.map(({ unwinding }) => unwinding.strategy).find((wanted) => wanted !== 'Auto') ?? 'Auto';
-  const highest = (values: number[], otherwise: number) => (values.length > 0 ? Math.max(...values) : otherwise);
+  const highest = (values: (number | undefined)[], otherwise: number) =>
+    values.length > 0 ? Math.max(...values.map((value) => value ?? otherwise)) : otherwise;
   const budgets = kept.map(({ cpuPercentOfNode }) => cpuPercentOfNode);
   const spec: NodeProfilingConfigSpec = {
     configHash: '',
     policySummary: summary(kept.map(({ policy }) => policy.name)),
     sampling: {
-      event: specs[0]?.sampling.event ?? 'CPU',
+      event: specs[0]?.sampling.event ?? DEFAULTS.sampling.event,
       frequencyHz: highest(
-        rules.map((rule) => rule.frequencyHz ?? 19),
-        19,
+        rules.map((rule) => rule.frequencyHz),
+        DEFAULTS.sampling.frequencyHz,
       ),
     },
     unwinding: {
       strategy,
       maxFrames: highest(
-        rules.map((rule) => rule.unwinding.maxFrames ?? 1024),
-        1024,
+        rules.map((rule) => rule.unwinding.maxFrames),
+        DEFAULTS.unwinding.maxFrames,
       ),
       spill: specs.length === 0 || specs.some(({ unwinding }) => unwinding.spill === 'Auto') ? 'Auto' : 'Never',
       verifyRatio: specs.map(({ unwinding }) => unwinding.verifyRatio).reduce(larger, '0'),
@@ -63,7 +70,7 @@ export function mergePolicies(policies: Iterable<CompiledPolicy>, limits: Limits
       onExceeded:
         specs.length > 0 && specs.every(({ budget }) => budget.onExceeded === 'Report') ? 'Report' : 'Throttle',
     },
-    reportInterval: '10s',
+    reportInterval: DEFAULTS.reportInterval,
     resourceAttributes: limits.resourceAttributes,
     exports: [...exportsByName(kept).values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     rules,

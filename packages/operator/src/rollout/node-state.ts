@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where one node stands with the current revision of one policy. */
-import type { NodeConfigView, NodeView } from '../views.ts';
+import type { NodeConfigView, NodeView, Trouble } from '../views.ts';
 
 export type NodeState =
   /** Has not been given the revision. */
@@ -8,7 +8,7 @@ export type NodeState =
   /** Given, not reported yet. */
   | { kind: 'inFlight' }
   | { kind: 'applied' }
-  | { kind: 'failed'; reason: string; message: string }
+  | ({ kind: 'failed' } & Trouble)
   /** No agent, or a node that is not ready: nobody to wait for. */
   | { kind: 'notReporting' };
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Each condition of a ProfilingPolicy from what is known. Pure; `summarize.ts` puts them together. */
 import { ADVICE, type Condition, type PolicyConditionType, type Reason, type RolloutStatus } from '@plumbline/api';
+import type { Loss } from '../merge/merge.ts';
 import type { Clamp } from '../merge/rule.ts';
+import type { Trouble } from '../views.ts';
 import type { TruncationSummary } from './truncation.ts';
 
 /** A condition without what {@link setCondition} adds. */
@@ -20,23 +22,13 @@ export interface NodeCounts {
   notReporting: number;
 }
 
-export interface FailingNode {
+export interface FailingNode extends Trouble {
   name: string;
-  reason: string;
-  message: string;
-}
-
-/** A policy that wins over this one, on how many nodes. */
-export interface Loss {
-  winner: string;
-  reason: 'OverriddenByHigherPriority' | 'NodeSettingOverridden' | 'RuleLimit';
-  what: string;
-  nodes: number;
 }
 
 const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-export function accepted(problem: { reason: string; message: string } | undefined): Finding {
+export function accepted(problem: Trouble | undefined): Finding {
   if (problem) return { type: 'Accepted', status: 'False', ...problem };
   return { type: 'Accepted', status: 'True', reason: 'Valid', message: 'The policy is valid.' };
 }
@@ -103,7 +95,7 @@ export function clamped(clamps: readonly Clamp[]): Finding {
 }
 
 /** User samples below which a ratio is chance. */
-export const MIN_SAMPLES = 200;
+const MIN_SAMPLES = 200;
 /** So many are enough for a verdict that stands to stay: traffic around the limit is no news. */
 const ENOUGH_TO_STAY = 100;
 /** An objective that was missed is met again only well within it, so that the condition does not flap. */

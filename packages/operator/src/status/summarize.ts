@@ -10,9 +10,10 @@ import {
   type RolloutStatus,
   setCondition,
 } from '@plumbline/api';
+import type { Loss } from '../merge/merge.ts';
 import type { Clamp } from '../merge/rule.ts';
 import type { NodeState } from '../rollout/node-state.ts';
-import type { NodeConfigView } from '../views.ts';
+import { kernelSeries, type NodeConfigView, type Trouble } from '../views.ts';
 import {
   accepted,
   clamped,
@@ -20,7 +21,6 @@ import {
   degraded,
   type FailingNode,
   type Finding,
-  type Loss,
   type NodeCounts,
   objectiveMet,
   progressing,
@@ -40,7 +40,7 @@ export interface SummaryInput {
   previous: ProfilingPolicyStatus;
   /** Undefined where the spec could not be read. */
   spec: ProfilingPolicySpec | undefined;
-  problem: { reason: string; message: string } | undefined;
+  problem: Trouble | undefined;
   rollout: RolloutStatus | undefined;
   lastGood: ProfilingPolicyStatus['lastGood'];
   nodes: readonly PolicyNode[];
@@ -81,7 +81,7 @@ export function summarize(input: SummaryInput): ProfilingPolicyStatus {
     ...(input.lastGood && { lastGood: input.lastGood }),
     ...(truncation.samples > 0 && { truncation: truncationStatus(truncation) }),
     strategies: tally(nodes, 8, ({ status }) => status.strategy),
-    kernels: tally(nodes, 16, ({ status }) => /^\d+\.\d+/.exec(status.kernel ?? '')?.[0]),
+    kernels: tally(nodes, 16, kernelSeries),
     ...kernelLimits(nodes),
     failingNodes: failing.slice(0, MAX_FAILING),
     conditions: mergeConditions(previous.conditions ?? [], findings, input.generation, input.now),

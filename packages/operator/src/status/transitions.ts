@@ -4,9 +4,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Condition, PolicyConditionType, ProfilingPolicyStatus } from '@plumbline/api';
 
 /** How urgent a changed status is. */
-export type Change = 'none' | 'figures' | 'counts' | 'transition';
+type Urgency = 'none' | 'figures' | 'counts' | 'transition';
 
-export function changeBetween(before: ProfilingPolicyStatus, after: ProfilingPolicyStatus): Change {
+export function changeBetween(before: ProfilingPolicyStatus, after: ProfilingPolicyStatus): Urgency {
   if (isDeepStrictEqual(plain(before), plain(after))) return 'none';
   const essence = (status: ProfilingPolicyStatus) => ({
     generation: status.observedGeneration,
