@@ -71,7 +71,7 @@ function policies(): WrittenObject[] {
       kind: 'ProfilingPolicy',
       metadata: { name: `policy-${i}` },
       spec,
-    } as WrittenObject;
+    };
   });
 }
 
@@ -138,7 +138,7 @@ try {
           },
         },
         status: { conditions: [{ type: 'Ready', status: 'True' }] },
-      } as WrittenObject),
+      }),
   );
   const namespaces = new Resource(transport, { group: '', version: 'v1', plural: 'namespaces' });
   await inParallel(

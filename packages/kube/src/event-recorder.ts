@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { isNotFound } from './api-error.ts';
 import { type Clock, microTime, systemClock } from './clock.ts';
-import { Resource, type WrittenObject } from './resource.ts';
+import { Resource } from './resource.ts';
 import type { Transport } from './transport.ts';
 
 /** The object that an event is about. */
@@ -115,7 +115,7 @@ export class EventRecorder {
       note: note.slice(0, 1_024),
       regarding,
     };
-    return this.#run(() => this.#events(namespace).create(object as WrittenObject));
+    return this.#run(() => this.#events(namespace).create(object));
   }
 
   #writeCount(series: Series, now: number): void {

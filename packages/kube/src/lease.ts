@@ -179,12 +179,8 @@ export class LeaderElector {
     const { name, namespace } = this.#options;
     const identity = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
     const seen = this.#seen?.lease;
-    if (!seen)
-      return this.#leases.create(
-        { ...identity, metadata: { name, namespace }, spec } as Lease & typeof identity,
-        signal,
-      );
-    return this.#leases.replace({ ...seen, ...identity, spec } as Lease & typeof identity, signal);
+    if (!seen) return this.#leases.create({ ...identity, metadata: { name, namespace }, spec }, signal);
+    return this.#leases.replace({ ...seen, ...identity, spec }, signal);
   }
 
   /** Lets the next one start at once instead of after the lease duration. */

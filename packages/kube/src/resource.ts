@@ -34,6 +34,8 @@ export interface WrittenObject {
   apiVersion: string;
   kind: string;
   metadata: Partial<ObjectMeta> & { name: string };
+  /** `spec`, `status`, or what else the kind has. */
+  [field: string]: unknown;
 }
 
 export interface ApplyOptions {

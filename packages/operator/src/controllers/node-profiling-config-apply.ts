@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** nodeprofilingconfig.apply: every Linux node has one object with its merged configuration, and nobody else does. */
 import { API_VERSION, MANAGED_BY_LABEL, NODE_PROFILING_CONFIG, OPERATOR_FIELD_MANAGER } from '@plumbline/api';
-import { type EventRecorder, isNotFound, type KubeObject, type Resource, type WorkQueue } from '@plumbline/kube';
+import {
+  type EventRecorder,
+  isNotFound,
+  type KubeObject,
+  type Resource,
+  type WorkQueue,
+  type WrittenObject,
+} from '@plumbline/kube';
 import type { Fleet } from '../fleet.ts';
 import type { NodeConfigView, NodeView } from '../views.ts';
 import type { Reconciler, Result } from './controller.ts';
@@ -15,8 +22,6 @@ export interface NodeConfigApplyOptions {
   view: (object: KubeObject) => NodeConfigView;
   workers: number;
 }
-
-type Written = Parameters<Resource['apply']>[0];
 
 export class NodeConfigApply implements Reconciler {
   readonly name = 'nodeprofilingconfig.apply';
@@ -43,7 +48,7 @@ export class NodeConfigApply implements Reconciler {
     if (config && ours && config.actualHash === spec.configHash && config.configHash === spec.configHash) return {};
     // The node was replaced by one of the same name: what its object says of kernel and agent is about another machine.
     if (config && !ours) await this.#delete(config);
-    await this.#write(node, { ...this.#identity(node), spec } as Written, spec.configHash);
+    await this.#write(node, { ...this.#identity(node), spec }, spec.configHash);
     if (config && ours && config.configHash === spec.configHash) this.#announceDrift(config);
     return {};
   }
@@ -69,11 +74,11 @@ export class NodeConfigApply implements Reconciler {
   }
 
   /** Server-side apply; where another manager added to the spec, which apply leaves alone, the spec is replaced. */
-  async #write(node: NodeView, object: Written, hash: string): Promise<void> {
+  async #write(node: NodeView, object: WrittenObject, hash: string): Promise<void> {
     const { configs, view } = this.#options;
     const applied = await configs.apply(object, { fieldManager: OPERATOR_FIELD_MANAGER });
     if (view(applied).actualHash === hash) return;
-    const replaced = await configs.replace({ ...applied, ...object, metadata: applied.metadata } as Written);
+    const replaced = await configs.replace({ ...applied, ...object, metadata: applied.metadata });
     const { actualHash } = view(replaced);
     if (actualHash !== hash)
       throw new Error(`${node.name}: spec is ${actualHash} after writing ${hash}; is the CRD of another version?`);
