@@ -3,12 +3,11 @@
  * The first page of the agent: which workload has a problem, why, and what to do. HTML without a script; the flame graph is
  * another page. Pure.
  */
-import { createHash } from 'node:crypto';
 import type { Cause, Explanation } from '../explain/explanation.ts';
 import { adviceOf } from '../explain/explanation-text.ts';
 import type { WorkloadSummary } from '../explain/workload-summary.ts';
 import { pageStyle } from '../export/flame-graph/page.gen.ts';
-import { escapeHtml } from '../export/flame-graph/page.ts';
+import { escapeHtml, securityPolicy } from '../export/flame-graph/page.ts';
 import { overviewStyle } from './overview-style.ts';
 
 export interface OverviewData {
@@ -28,13 +27,7 @@ const REFRESH_SECONDS = 15;
 const MAX_FILES = 3;
 
 const STYLE = `${pageStyle}${overviewStyle}`;
-export const OVERVIEW_SECURITY_POLICY = [
-  "default-src 'none'",
-  `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ');
+export const OVERVIEW_SECURITY_POLICY = securityPolicy(STYLE, "frame-ancestors 'none'");
 
 interface Row extends WorkloadSummary {
   readonly promised: number | undefined;

@@ -14,18 +14,17 @@ export interface PageOptions {
 
 const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
+/** A Content-Security-Policy: the page has this style, may do what `more` says, and nothing else. */
+export function securityPolicy(style: string, ...more: string[]): string {
+  const own = ["default-src 'none'", `style-src ${sha256(style)}`, "base-uri 'none'", "form-action 'none'"];
+  return [...own, ...more].join('; ');
+}
+
 /**
- * What the page may do, as a Content-Security-Policy: run its own script and style, and fetch from where it came.
- * The page says so itself; a server may send it as a header as well.
+ * What the page may do: run its own script and style, and fetch from where it came. The page says so itself; a server may
+ * send it as a header as well.
  */
-export const PAGE_SECURITY_POLICY = [
-  "default-src 'none'",
-  `script-src ${sha256(pageScript)}`,
-  `style-src ${sha256(pageStyle)}`,
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
+export const PAGE_SECURITY_POLICY = securityPolicy(pageStyle, `script-src ${sha256(pageScript)}`, "connect-src 'self'");
 
 /** The flame graph page: one HTML file with script, style and data in it, that loads nothing. */
 export function renderPage(data: FlameData, options: PageOptions = {}): string {
