@@ -24,24 +24,37 @@ export class FlagError extends Error {
   override readonly name = 'FlagError';
 }
 
+/** What holds where a flag is not given. */
+export const DEFAULTS = {
+  namespace: 'plumbline',
+  leaseName: 'plumbline-operator',
+  http: '0.0.0.0:7118',
+  qps: 40,
+  burst: 80,
+  workers: 16,
+  maxFrequencyHz: 997,
+  maxCpuPercent: 100,
+  logLevel: 'info',
+} as const;
+
 export const HELP = `plumbline-operator: ProfilingPolicies to every node, and back what became of them.
 
 Usage: plumbline-operator [flags]
 
   --kubeconfig FILE             Access to the cluster. Default: the pod's service account, else $KUBECONFIG.
-  --namespace NAME              Namespace of the Lease. Default: that of the pod, else "plumbline".
+  --namespace NAME              Namespace of the Lease. Default: that of the pod, else "${DEFAULTS.namespace}".
   --no-leader-elect             This is the only replica.
-  --lease-name NAME             Default: plumbline-operator
-  --http HOST:PORT              /healthz, /readyz, /metrics. Default: 0.0.0.0:7118
-  --qps N                       Requests per second to the API server. Default: 40
-  --burst N                     Requests at once. Default: 80
-  --workers N                   Node objects written at a time. Default: 16
-  --max-frequency-hz N          Policies get at most this frequency. Default: 997
-  --max-cpu-percent N           Policies get at most this budget, in percent of a node. Default: 100
+  --lease-name NAME             Default: ${DEFAULTS.leaseName}
+  --http HOST:PORT              /healthz, /readyz, /metrics, and a page at /. Default: ${DEFAULTS.http}
+  --qps N                       Requests per second to the API server. Default: ${DEFAULTS.qps}
+  --burst N                     Requests at once. Default: ${DEFAULTS.burst}
+  --workers N                   Node objects written at a time. Default: ${DEFAULTS.workers}
+  --max-frequency-hz N          Policies get at most this frequency. Default: ${DEFAULTS.maxFrequencyHz}
+  --max-cpu-percent N           Policies get at most this budget, in percent of a node. Default: ${DEFAULTS.maxCpuPercent}
   --default-otlp-endpoint H:P   Where profiles go when a policy does not say. Default: nowhere
   --default-otlp-protocol P     grpc or http. Default: grpc
   --cluster-name NAME           Resource attribute k8s.cluster.name of all profiles.
-  --log-level LEVEL             ${LOG_LEVELS.join(', ')}. Default: info
+  --log-level LEVEL             ${LOG_LEVELS.join(', ')}. Default: ${DEFAULTS.logLevel}
   --version, --help
 
 Traces of reconciles go where OTEL_EXPORTER_OTLP_ENDPOINT says, if it is set.
@@ -52,9 +65,9 @@ export function parseFlags(args: readonly string[]): Flags | 'help' | 'version' 
   const values = rawFlags(args);
   if (values.help) return 'help';
   if (values.version) return 'version';
-  const [, host, port] = /^(.*):(\d+)$/.exec(values.http ?? '0.0.0.0:7118') ?? [];
+  const [, host, port] = /^(.*):(\d+)$/.exec(values.http ?? DEFAULTS.http) ?? [];
   if (host === undefined || Number(port) > 65_535) throw new FlagError(`--http ${values.http}: must be HOST:PORT`);
-  const logLevel = (values['log-level'] ?? 'info') as LogLevel;
+  const logLevel = (values['log-level'] ?? DEFAULTS.logLevel) as LogLevel;
   if (!LOG_LEVELS.includes(logLevel))
     throw new FlagError(`--log-level ${logLevel}: must be one of ${LOG_LEVELS.join(', ')}`);
   const clusterName = values['cluster-name'];
@@ -62,16 +75,16 @@ export function parseFlags(args: readonly string[]): Flags | 'help' | 'version' 
     kubeconfig: values.kubeconfig,
     namespace: values.namespace,
     leaderElect: !values['no-leader-elect'],
-    leaseName: values['lease-name'] ?? 'plumbline-operator',
+    leaseName: values['lease-name'] ?? DEFAULTS.leaseName,
     host: host.replace(/^\[(.*)\]$/, '$1'),
     port: Number(port),
-    qps: numberFlag(values, 'qps', 40, 1, 1_000),
-    burst: numberFlag(values, 'burst', 80, 1, 10_000),
-    workers: numberFlag(values, 'workers', 16, 1, 256),
+    qps: numberFlag(values, 'qps', DEFAULTS.qps, 1, 1_000),
+    burst: numberFlag(values, 'burst', DEFAULTS.burst, 1, 10_000),
+    workers: numberFlag(values, 'workers', DEFAULTS.workers, 1, 256),
     logLevel,
     limits: {
-      maxFrequencyHz: numberFlag(values, 'max-frequency-hz', 997, 1, 997),
-      maxCpuPercentOfNode: numberFlag(values, 'max-cpu-percent', 100, 0.001, 100),
+      maxFrequencyHz: numberFlag(values, 'max-frequency-hz', DEFAULTS.maxFrequencyHz, 1, 997),
+      maxCpuPercentOfNode: numberFlag(values, 'max-cpu-percent', DEFAULTS.maxCpuPercent, 0.001, 100),
       defaultExport: defaultExport(values),
       resourceAttributes: clusterName ? { 'k8s.cluster.name': clusterName } : {},
     },

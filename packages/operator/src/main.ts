@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type ClusterAccess, inClusterAccess } from '@plumbline/kube';
 import packageJson from '../package.json' with { type: 'json' };
-import { FlagError, type Flags, HELP, parseFlags } from './flags.ts';
+import { DEFAULTS, FlagError, type Flags, HELP, parseFlags } from './flags.ts';
 import { jsonLogger } from './log.ts';
 import { Operator } from './operator.ts';
 import { startTracing } from './tracing.ts';
@@ -27,7 +27,7 @@ async function main(): Promise<number> {
   }
   const access = await clusterAccess(flags);
   const stopTracing = await startTracing(process.env);
-  const namespace = flags.namespace ?? access.namespace ?? 'plumbline';
+  const namespace = flags.namespace ?? access.namespace ?? DEFAULTS.namespace;
   const operator = new Operator({
     access,
     version,
