@@ -16,9 +16,9 @@ import { type RecordedStack, type Recording, recordRaw } from '../truth/recordin
 /** Processor time that a program gets while it is recorded, in nanoseconds, and the longest that this may take. */
 const TURN = 2_000_000_000;
 const SECONDS = 90;
-const FREQUENCY = 299;
+const FREQUENCY = 1499;
 /** Fewer say nothing about a thousandth. */
-const FEWEST_SAMPLES = 300;
+const FEWEST_SAMPLES = 2000;
 const MOST_ROUNDS = 8;
 
 /** Reasons that end by themselves once the profiler knows a new process or library. */

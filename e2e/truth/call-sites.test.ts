@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
-import { endsInCall } from './call-sites.ts';
+import { after, describe, it } from 'node:test';
+import { closeFiles, endsInCall, withoutCallSite } from './call-sites.ts';
 
 describe('endsInCall', () => {
   const calls: [string, number[]][] = [
@@ -28,4 +28,20 @@ describe('endsInCall', () => {
     ['syscall', [0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0x05]],
   ];
   for (const [name, code] of others) it(name, () => assert.equal(endsInCall(Uint8Array.from(code)), false));
+});
+
+describe('withoutCallSite', () => {
+  /** In the middle of an ELF header: no call is there. */
+  const returned = { address: 64n, exact: false, byPointer: false, file: process.execPath, fileOffset: 63n };
+  const stack = (callee: string) => [
+    { address: 1n, exact: true, byPointer: false, name: callee },
+    { ...returned, name: 'main.work' },
+  ];
+  it('finds a return address that no call has left', () => {
+    assert.equal(withoutCallSite(stack('main.callee'))?.name, 'main.work');
+  });
+  it('knows that a goroutine is preempted without a call', () => {
+    assert.equal(withoutCallSite(stack('runtime.asyncPreempt')), undefined);
+  });
+  after(closeFiles);
 });

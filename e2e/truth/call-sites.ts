@@ -40,6 +40,9 @@ const LAID_DOWN: readonly string[] = [
   'runtime.sigreturn__sigaction',
 ];
 
+/** Functions that the runtime has a signal handler return to, as if the interrupted instruction had called them. */
+const INJECTED: readonly string[] = ['runtime.asyncPreempt', 'runtime.sigpanic'];
+
 const descriptors = new Map<string, number | undefined>();
 
 function descriptorOf(path: string): number | undefined {
@@ -65,9 +68,10 @@ const SIGRETURN = Buffer.from('48c7c00f0000000f05', 'hex');
 /** The first return address without a call before it; undefined: none. Frames outside readable files are passed over. */
 export function withoutCallSite(stack: readonly RecordedFrame[]): RecordedFrame | undefined {
   const bytes = Buffer.alloc(7);
-  return stack.find(({ exact, name, file, fileOffset }) => {
+  return stack.find(({ exact, name, file, fileOffset }, i) => {
     if (exact || file === undefined || fileOffset === undefined) return false;
     if (name !== undefined && LAID_DOWN.includes(plainName(name))) return false;
+    if (INJECTED.includes(plainName(stack[i - 1]?.name ?? ''))) return false;
     const descriptor = descriptorOf(file);
     if (descriptor === undefined) return false;
     const end = Number(fileOffset) + 1; // the offset is that of the call's last byte
