@@ -14,10 +14,10 @@ const FILES: readonly (readonly [name: string, paths: readonly string[]])[] = [
 ];
 
 const MEASURE = `
-const { buildTable } = await import(${JSON.stringify(join(root, 'packages/agent/src/processes/table-worker.ts'))});
+const { buildTable } = await import(${JSON.stringify(join(root, 'packages/agent/src/processes/build-table.ts'))});
 const { openSync } = await import('node:fs');
 const path = process.argv[1];
-const reply = buildTable({ id: 1, fd: openSync(path, 'r') });
+const reply = buildTable({ fd: openSync(path, 'r') });
 if (reply.error) throw new Error(reply.error);
 const sum = (of) => reply.segments.reduce((total, segment) => total + of(segment), 0);
 console.log(JSON.stringify({ ms: reply.buildMs, rows: sum((s) => s.rows.length), bytes: sum((s) => s.byteLength) }));

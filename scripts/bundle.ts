@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Bundles the agent and the operator for production: dist/agent/{plumbline,table-worker,symbol-worker,recovery-worker}.mjs, dist/operator/operator.mjs.
+ * Bundles the agent and the operator for production: dist/agent/{plumbline,worker}.mjs, dist/operator/operator.mjs.
  * The addon and the BPF objects are not part of it; they lie beside it in the image (packages/bpf/build).
  *
  *   node scripts/bundle.ts [FOLDER]     default: dist
@@ -40,8 +40,6 @@ async function bundle(outdir: string, entryPoints: Record<string, string>): Prom
 const folder = process.argv[2] ?? 'dist';
 await bundle(`${folder}/agent`, {
   plumbline: 'packages/agent/src/main.ts',
-  'table-worker': 'packages/agent/src/processes/table-worker.ts',
-  'symbol-worker': 'packages/agent/src/symbols/symbol-worker.ts',
-  'recovery-worker': 'packages/agent/src/recovery/recovery-worker.ts',
+  worker: 'packages/agent/src/worker.ts',
 });
 await bundle(`${folder}/operator`, { operator: 'packages/operator/src/main.ts' });

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Builds the parts of a running profiler in the order in which data flows, and takes them down again. No logic. */
+import { releaseMemory } from '@plumbline/bpf';
+import { BackgroundWork } from './background-work.ts';
 import { systemClock } from './clock.ts';
 import type { Logger } from './log.ts';
 import { Pipeline } from './pipeline.ts';
@@ -7,7 +9,6 @@ import { raisePriority } from './priority.ts';
 import { Executables } from './processes/executables.ts';
 import type { ProcessImage } from './processes/process-image.ts';
 import { ProcessTable } from './processes/table.ts';
-import { TableBuilder } from './processes/table-builder.ts';
 import type { Attributes } from './profile/attribute-table.ts';
 import type { StrategyChoice } from './recording-options.ts';
 import { Recovery } from './recovery/recovery.ts';
@@ -44,8 +45,9 @@ export class Profiler {
   readonly executables: Executables;
   readonly recovery: Recovery;
   readonly pipeline: Pipeline;
-  readonly symbolizer = createSymbolizer();
-  readonly #builder = new TableBuilder();
+  /** What parsing files has left behind is given back once there are no more. */
+  readonly #background = new BackgroundWork({ onIdle: releaseMemory });
+  readonly symbolizer = createSymbolizer({ readLarge: (request) => this.#background.readSymbols(request) });
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #lowerPriority = raisePriority();
   #sideBandLost = 0;
@@ -63,7 +65,7 @@ export class Profiler {
     this.executables = new Executables({
       store: this.session.tables,
       build: async (request) => {
-        const reply = await this.#builder.build(request);
+        const reply = await this.#background.buildTable(request);
         options.onTableBuilt?.(reply.buildMs);
         return reply;
       },
@@ -87,6 +89,7 @@ export class Profiler {
         const segment = segments.find(({ textStart, textEnd }) => address >= textStart && address < textEnd);
         return segment && this.session.tables.findRule(segment.number, address - segment.textStart);
       },
+      walk: (request) => this.#background.walkSpill(request),
       onSettled: (head, stack) => this.pipeline.countSettled(head, stack),
       onMismatch: options.onMismatch,
       clock: systemClock,
@@ -100,7 +103,7 @@ export class Profiler {
       onNewEpoch: () => this.session.beginEpoch(),
     });
     this.#timers.push(setInterval(() => this.#housekeep(), HOUSEKEEPING_MS).unref());
-    this.#timers.push(setInterval(() => this.pipeline.beginEpoch(), EPOCH_MS).unref());
+    this.#timers.push(setInterval(() => this.#beginEpoch(), EPOCH_MS).unref());
   }
 
   /** Counters of the kernel side, with what became of samples since. */
@@ -128,11 +131,16 @@ export class Profiler {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#lowerPriority();
-    await this.recovery.close(); // before the executables: it reads their files
+    this.recovery.close();
     this.executables.close(); // before the session: tables that come now have nowhere to go
+    await this.#background.close();
     await this.session.close();
-    await this.#builder.close();
-    await this.symbolizer.close();
+    this.symbolizer.close();
+  }
+
+  #beginEpoch(): void {
+    this.pipeline.beginEpoch();
+    releaseMemory();
   }
 
   #housekeep(): void {

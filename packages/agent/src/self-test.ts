@@ -2,12 +2,12 @@
 /** Walks a stack of known shape by a strategy, before that is trusted with others: loaded is not proven. */
 import { realpathSync } from 'node:fs';
 import { type EventBatch, KnownStack, limits } from '@plumbline/bpf';
+import { BackgroundWork } from './background-work.ts';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './log.ts';
 import { Executables } from './processes/executables.ts';
 import { kernelMappings } from './processes/kernel-mappings.ts';
 import { readMaps } from './processes/proc-fs.ts';
-import { TableBuilder } from './processes/table-builder.ts';
 import type { Strategy } from './recording-options.ts';
 import { decodeRecord, outcomeNames, reasonNames, type SampleHead, type Stack } from './samples/decode.ts';
 import { Session } from './session/session.ts';
@@ -50,10 +50,10 @@ export async function selfTest(strategy: Strategy): Promise<SelfTestResult> {
     checkpoints: false,
     onBatch: (batch) => handleSamples(batch, take),
   });
-  const builder = new TableBuilder();
+  const background = new BackgroundWork();
   const executables = new Executables({
     store: session.tables,
-    build: (request) => builder.build(request),
+    build: (request) => background.buildTable(request),
     onSettled: () => {},
     log: silentLogger,
   });
@@ -82,8 +82,8 @@ export async function selfTest(strategy: Strategy): Promise<SelfTestResult> {
   } finally {
     stack?.close();
     executables.close();
+    await background.close();
     await session.close();
-    await builder.close();
   }
 }
 

@@ -52,6 +52,7 @@ napi_value initialise_addon(napi_env env, napi_value exports) {
     define_event_reader(env, exports);
     define_demangle(env, exports);
     define_known_stack(env, exports);
+    define_memory(env, exports);
     return exports;
   } catch (...) {
     napi_throw_error(env, nullptr, "the addon could not be initialised");

@@ -178,6 +178,7 @@ void define_perf_event(napi_env env, napi_value exports);
 void define_event_reader(napi_env env, napi_value exports);
 void define_demangle(napi_env env, napi_value exports);
 void define_known_stack(napi_env env, napi_value exports);
+void define_memory(napi_env env, napi_value exports);
 
 }  // namespace plumbline
 

@@ -27,6 +27,7 @@ export {
   type MapValue,
   type UpdateMode,
 } from './map.ts';
+export { releaseMemory } from './memory.ts';
 export { builtFile, type MapInfo, type ProgramInfo, type ReaderStatistics } from './native.ts';
 export { BpfObject, type GlobalValue, type OpenOptions } from './object.ts';
 export { maxSampleRate, PERF_EVENTS, PerfEvent, type PerfEventName, type PerfEventOptions } from './perf-event.ts';

@@ -116,6 +116,8 @@ export interface Native {
   knownStackStart(depth: number): Handle<'knownStack'>;
   knownStackThread(stack: Handle<'knownStack'>): number;
 
+  releaseMemory(): void;
+
   demangle(names: readonly string[], maxInput: number, maxOutput: number): (string | null)[];
 }
 

@@ -3,10 +3,10 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { Logger } from '../log.ts';
 import type { UnwindSegment } from '../unwind-table/encode.ts';
+import type { BuildReply, BuildRequest } from './build-table.ts';
 import { Executable, type LoadedSegment } from './executable.ts';
 import { type KernelMapping, kernelMappings } from './kernel-mappings.ts';
 import type { ExecutableMapping } from './proc-fs.ts';
-import type { BuildReply, BuildRequest } from './table-worker.ts';
 
 /** What names one file for good, as the kernel knows it; all zero: the vDSO. */
 export interface FileIdentity {
@@ -183,9 +183,9 @@ export class Executables {
     this.#byKey.set(executable.key, executable);
     this.#byId.set(executable.id, executable);
     this.#pending++;
-    const { id, fd, bytes } = executable;
+    const { fd, bytes } = executable;
     void this.#options
-      .build(bytes ? { id, fd, bytes, size } : { id, fd, size })
+      .build(bytes ? { fd, bytes, size } : { fd, size })
       .then((reply) => this.#settle(executable, reply));
     return executable;
   }

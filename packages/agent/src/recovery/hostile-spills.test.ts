@@ -14,9 +14,9 @@ import { type ExecutableMapping, readMaps } from '../processes/proc-fs.ts';
 import { buildUnwindTable, type UnwindTable } from '../unwind-table/build.ts';
 import { findRow, findSegment } from '../unwind-table/lookup.ts';
 import { WALK_ENDS } from './cfi-unwinder.ts';
-import { answer } from './recovery-worker.ts';
 import { RuleNeeded, UnwindFile } from './unwind-file.ts';
 import type { FileAddress, LearnedRule, MappedFile, WalkReply, WalkRequest } from './walk-request.ts';
+import { walkSpill } from './walk-spill.ts';
 
 const SEED = Number(process.env.FUZZ_SEED ?? 20_241);
 const rounds = (usual: number) => Number(process.env.FUZZ_ROUNDS ?? usual);
@@ -67,7 +67,7 @@ describe('hostile spills', () => {
 
   function walk(request: WalkRequest): WalkReply {
     for (const rules = [...request.rules]; ; ) {
-      const reply = answer({ ...request, rules });
+      const reply = walkSpill({ ...request, rules });
       if (!reply.needed) return reply;
       rules.push(ruleAt(reply.needed));
       assert.ok(rules.length < 1000);
@@ -104,7 +104,7 @@ describe('hostile spills', () => {
       registers[7] = below(20) === 0 ? value() : STACK + 8n * BigInt(below(64));
       const pc = below(10) === 0 ? 0x7fff_ff00_1234 : Number(value()) % 2 ** 57;
       const reply = walk({
-        ...{ id: round, pc, exact: below(2) === 0, code: new Uint8Array(8 * below(2)), registers, stackStart: STACK },
+        ...{ pc, exact: below(2) === 0, code: new Uint8Array(8 * below(2)), registers, stackStart: STACK },
         ...{ stack, maxFrames, mappings: Float64Array.from(mappings), files, rules: [] },
       });
       assert.ok([...WALK_ENDS, 'failed'].includes(reply.end), reply.end);

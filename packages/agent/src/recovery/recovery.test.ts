@@ -59,10 +59,10 @@ const spillOf = (more: Partial<Spill> = {}): Spill => ({
 
 /** Answers when told to. */
 class ManualWalker {
-  readonly requests: Omit<WalkRequest, 'id'>[] = [];
+  readonly requests: WalkRequest[] = [];
   readonly #answers: ((reply: WalkReply | undefined) => void)[] = [];
 
-  walk(request: Omit<WalkRequest, 'id'>): Promise<WalkReply | undefined> {
+  walk(request: WalkRequest): Promise<WalkReply | undefined> {
     this.requests.push(request);
     return new Promise((resolve) => this.#answers.push(resolve));
   }
@@ -77,16 +77,12 @@ class ManualWalker {
     assert.ok(resolve, 'there is a request');
     resolve(
       end && {
-        ...{ id: 0, end, pc: 0, stack: request.stack, needed },
+        ...{ end, pc: 0, stack: request.stack, needed },
         addresses: Float64Array.from(addresses),
         flags: new Uint8Array(addresses.length),
       },
     );
     await new Promise((done) => setImmediate(done));
-  }
-
-  async close(): Promise<void> {
-    for (const resolve of this.#answers.splice(0)) resolve(undefined);
   }
 }
 
@@ -117,7 +113,7 @@ describe('Recovery', () => {
       onMismatch: (mismatch) => void mismatches.push(mismatch),
       log: silentLogger,
       clock,
-      walker,
+      walk: (request) => walker.walk(request),
     });
   });
 
@@ -307,7 +303,7 @@ describe('Recovery', () => {
     for (let tid = 100; tid < 10_000; tid++) recovery.addSpill(spillOf({ tid }));
     const late = stackOf('no_mapping', [1]);
     assert.equal(recovery.addSample({ ...headOf(late), tid: 100 }, late), false, 'long forgotten');
-    await recovery.close();
+    recovery.close();
   });
 
   it('settles what it can in the time that it has', async () => {
@@ -333,11 +329,11 @@ describe('Recovery', () => {
     take('no_mapping', [1, 2, 3]);
     image = undefined;
     take('no_mapping', [1, 2, 3]);
-    await recovery.close();
+    recovery.close();
+    await walker.answer(undefined); // the thread ends then
     assert.deepEqual(failures(), { shutdown: 2 });
     assert.equal(take('no_mapping', [1]), false);
     assert.equal(settled.length, 2);
-    await new Promise((done) => setImmediate(done));
     assert.equal(file.users, 0);
   });
 

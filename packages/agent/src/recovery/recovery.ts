@@ -14,9 +14,8 @@ import type { Spill } from '../samples/spill.ts';
 import { stackKey } from '../samples/stack-key.ts';
 import { type AddressSpace, describeSpace } from './address-space.ts';
 import { isRoot, type WalkEnd } from './cfi-unwinder.ts';
-import { StackWalker } from './stack-walker.ts';
 import { compareWalks, type Mismatch, type Verdict } from './verification.ts';
-import type { LearnedRule, WalkReply } from './walk-request.ts';
+import type { LearnedRule, WalkReply, WalkRequest } from './walk-request.ts';
 
 /** Why a walk could not be finished: how the agent's walk ended, or why there was none. */
 export type RecoveryFailure =
@@ -42,8 +41,8 @@ export interface RecoveryOptions {
   readonly onMismatch?: (mismatch: Mismatch, image: ProcessImage) => void;
   readonly log: Logger;
   readonly clock: Clock;
-  /** What walks; default: a thread. */
-  readonly walker?: Pick<StackWalker, 'walk' | 'close'>;
+  /** Walks, on another thread, which takes the stack's memory away. Undefined: it ended before it could answer. */
+  readonly walk: (request: WalkRequest) => Promise<WalkReply | undefined>;
 }
 
 /** Stack memory that may wait: bytes. */
@@ -80,7 +79,6 @@ interface Held {
 
 export class Recovery {
   readonly #options: RecoveryOptions;
-  readonly #walker: Pick<StackWalker, 'walk' | 'close'>;
   /** Spills whose sample has not come yet, by thread. */
   readonly #unpaired = new Map<number, Spill>();
   readonly #held = new Set<Held>();
@@ -95,7 +93,6 @@ export class Recovery {
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    this.#walker = options.walker ?? new StackWalker();
   }
 
   /** Samples and verifications in progress. */
@@ -178,14 +175,13 @@ export class Recovery {
   }
 
   /** Samples in progress stay what they were; so do those that come from now on. */
-  async close(): Promise<void> {
+  close(): void {
     this.#isClosed = true;
     for (const held of this.#held) {
       held.failure = 'shutdown';
       this.#giveUp(held);
     }
     this.#unpaired.clear();
-    await this.#walker.close();
   }
 
   #now(): number {
@@ -203,7 +199,7 @@ export class Recovery {
     for (const executable of executables) this.#options.retain(executable);
     const { pc, exact, code, registers, stackStart } = spill;
     const maxFrames = limits.MAX_USER_FRAMES; // the whole way: of a deeper stack both ends are kept
-    void this.#walker
+    void this.#options
       .walk({ pc, exact, code, registers, stackStart, stack, maxFrames, rules, ...this.#space(mappings) })
       .then((reply) => {
         for (const executable of executables) this.#options.release(executable);

@@ -7,7 +7,7 @@ import type { WalkReply } from './walk-request.ts';
 
 const compare = (user: number[], addresses: number[], end: WalkReply['end']) =>
   compareWalks({ user: Float64Array.from(user) } as unknown as Stack, {
-    ...{ id: 1, flags: new Uint8Array(addresses.length), end, pc: 0, stack: new Uint8Array(0) },
+    ...{ flags: new Uint8Array(addresses.length), end, pc: 0, stack: new Uint8Array(0) },
     addresses: Float64Array.from(addresses),
   });
 

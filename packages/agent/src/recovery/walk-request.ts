@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the main thread and the recovery worker say to each other. */
+/** What is asked of a walk of a spilled stack, and its answer: plain data, for another thread to take. */
 import type { WalkEnd } from './cfi-unwinder.ts';
 
 /** A file that mappings name. Its descriptor stays open while a request that names it is being answered. */
@@ -15,7 +15,6 @@ export const MAPPING_NUMBERS = 4;
 export const NO_FILE = -1;
 
 export interface WalkRequest {
-  readonly id: number;
   readonly pc: number;
   readonly exact: boolean;
   /** The code at `pc`; empty: not known. */
@@ -43,7 +42,6 @@ export interface LearnedRule extends FileAddress {
 }
 
 export interface WalkReply {
-  readonly id: number;
   /** Addresses, leaf first, and for each its flags, as `Stack.userFlags` has them. */
   readonly addresses: Float64Array;
   readonly flags: Uint8Array;

@@ -355,7 +355,8 @@ function loadObject(
     object.setMaxEntries('trails', checkpoints ? cpus : 1);
     object.setRodata({
       memories_per_cpu: memories,
-      has_task_pt_regs: hasTaskPtRegs(),
+      // bpf_task_pt_regs (5.15), among the functions that the kernel's BTF lists: enum bpf_func_id.
+      has_task_pt_regs: kernelNames('BPF_FUNC_task_pt_regs'),
       ...(framesPerProgram > 0 ? { frames_per_program: framesPerProgram } : {}),
     });
     object.load();
@@ -366,13 +367,6 @@ function loadObject(
     object.close();
     throw error;
   }
-}
-
-/** Whether bpf_task_pt_regs (5.15) is among the functions that the kernel's BTF lists: enum bpf_func_id. */
-let taskPtRegs: boolean | undefined;
-function hasTaskPtRegs(): boolean {
-  taskPtRegs ??= kernelNames('BPF_FUNC_task_pt_regs');
-  return taskPtRegs;
 }
 
 /** Writes zeros into an array map. */

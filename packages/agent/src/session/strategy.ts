@@ -56,10 +56,15 @@ function hasSwap(): boolean {
 /** Names as users write them, by the number in `enum strategy`. */
 export const STRATEGY_NAMES: readonly string[] = ['', 'tailCall', 'loop', 'deferred'];
 
-let kernelBtf: Buffer | undefined;
+/** What was asked before; the BTF itself takes megabytes. */
+const kernelNamesKnown = new Map<string, boolean>();
 
 /** Whether a name is among those of the kernel's BTF: a function that programs may call, or a value of an enumeration. */
 export function kernelNames(name: string): boolean {
-  kernelBtf ??= readFileSync('/sys/kernel/btf/vmlinux');
-  return kernelBtf.includes(`\0${name}\0`);
+  let isNamed = kernelNamesKnown.get(name);
+  if (isNamed === undefined) {
+    isNamed = readFileSync('/sys/kernel/btf/vmlinux').includes(`\0${name}\0`);
+    kernelNamesKnown.set(name, isNamed);
+  }
+  return isNamed;
 }

@@ -222,7 +222,7 @@ describe('symbols of ELF files', { skip }, () => {
   test('an open file is read as well as bytes', async () => {
     const fd = openSync(file('p'), 'r');
     try {
-      const table = new ElfSymbolTable(await readSymbolFiles({ id: 1, fd }), { file: fileSource(fd) });
+      const table = new ElfSymbolTable(await readSymbolFiles({ fd }), { file: fileSource(fd) });
       assert.equal(table.nameAt(addressOf('main')), 'main');
       assert.ok(table.bytes > 0 && table.bytes < 10_000);
     } finally {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { missingTools } from '../../test/required-tool.ts';
+import { BackgroundWork } from '../background-work.ts';
 import { FrameSymbolizer, type SymbolizedFile } from './frame-symbolizer.ts';
 
 const SOURCE = (seed: number) => `
@@ -50,7 +51,7 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
     assert.deepEqual(symbolizer.inFile(files[0], 2), { kind: 'native', lines: [] });
     assert.deepEqual(symbolizer.inFile({ ...files[0] }, total), { kind: 'native', lines: [] }, 'not prepared');
     assert.equal(symbolizer.statistics.files, 2);
-    await symbolizer.close();
+    symbolizer.close();
   });
 
   test('large tables are read on a thread, with the same result', async () => {
@@ -59,7 +60,11 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
       fd: openSync(process.execPath, 'r'),
       buildIds: { gnu: '', go: '' },
     };
-    const symbolizer = new FrameSymbolizer({ demangleCxx });
+    const background = new BackgroundWork();
+    const symbolizer = new FrameSymbolizer({
+      demangleCxx,
+      readLarge: (request) => background.readSymbols(request),
+    });
     try {
       await symbolizer.prepare([node, files[0]], []);
       const symbols = execFileSync('sh', ['-c', `nm ${node.path} | grep -E ' T (uv_run|napi_create_object)$'`], {
@@ -71,7 +76,8 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
       assert.ok(symbols.length > 40);
       assert.ok(symbolizer.statistics.bytes > 100_000);
     } finally {
-      await symbolizer.close();
+      symbolizer.close();
+      await background.close();
       closeSync(node.fd);
     }
   });
@@ -84,7 +90,7 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
     assert.deepEqual(symbolizer.inFile(files[0], total).lines, []);
     await symbolizer.prepare([files[0]], []);
     assert.equal(symbolizer.inFile(files[0], total).lines.length, 1);
-    await symbolizer.close();
+    symbolizer.close();
   });
 
   test('a file that is none is counted and has no names', async () => {
@@ -96,7 +102,7 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
     assert.deepEqual(symbolizer.inFile(file, 0x1000), { kind: 'native', lines: [] });
     assert.equal(symbolizer.statistics.failures, 1);
     closeSync(file.fd);
-    await symbolizer.close();
+    symbolizer.close();
   });
 
   test('of the kernel and of JIT code, from a /proc of its own', async () => {
@@ -112,6 +118,6 @@ describe('names of frames', { skip: missingTools('g++', 'nm') }, () => {
     assert.deepEqual(symbolizer.inMemory(image, 0x2000).lines, []);
     assert.deepEqual(symbolizer.inKernel(0xffff_ffff_8100_0004n), { kind: 'kernel', lines: [{ name: 'do_exit' }] });
     assert.deepEqual(symbolizer.inKernel(1n), { kind: 'kernel', lines: [] });
-    await symbolizer.close();
+    symbolizer.close();
   });
 });

@@ -7,12 +7,11 @@ import { parseElf } from '../elf/file.ts';
 import { fileSource } from '../processes/file-source.ts';
 import { openDebugFile } from './debug-files.ts';
 import { type CxxDemangler, demangleSymbol } from './demangle.ts';
-import { ElfSymbolTable, lacksSymbols } from './elf-symbols.ts';
+import { type ElfSymbols, ElfSymbolTable, lacksSymbols } from './elf-symbols.ts';
 import { GoSymbols } from './go-symbols.ts';
 import { KernelSymbols } from './kernel-symbols.ts';
 import { PerfMapReader } from './perf-map-reader.ts';
-import { isLargeSymbolTable, readSymbolFiles, sourceOf } from './symbol-files.ts';
-import { SymbolReader } from './symbol-reader.ts';
+import { isLargeSymbolTable, readSymbolFiles, type SymbolRequest, sourceOf } from './symbol-files.ts';
 
 /** A file whose addresses are symbolized; the object itself is the key. */
 export interface SymbolizedFile {
@@ -45,6 +44,8 @@ export interface SymbolizerOptions {
   /** Memory that symbol tables may take: bytes. Those not used longest are forgotten first. Default 48 MiB. */
   readonly maxBytes?: number;
   readonly demangleCxx?: CxxDemangler;
+  /** Reads symbol tables that would hold up the main thread. Default: in place. */
+  readonly readLarge?: (request: SymbolRequest) => Promise<ElfSymbols>;
   readonly procFolder?: string;
 }
 
@@ -74,7 +75,6 @@ interface FileEntry {
 
 export class FrameSymbolizer {
   readonly #options: Required<SymbolizerOptions>;
-  readonly #reader = new SymbolReader();
   /** Oldest use first. */
   readonly #files = new Map<SymbolizedFile, FileEntry>();
   readonly #loading = new Map<SymbolizedFile, Promise<void>>();
@@ -89,7 +89,13 @@ export class FrameSymbolizer {
   #evictions = 0;
 
   constructor(options: SymbolizerOptions = {}) {
-    this.#options = { maxBytes: 48 << 20, demangleCxx: demangle, procFolder: '/proc', ...options };
+    this.#options = {
+      maxBytes: 48 << 20,
+      demangleCxx: demangle,
+      readLarge: readSymbolFiles,
+      procFolder: '/proc',
+      ...options,
+    };
   }
 
   get statistics(): SymbolizerStatistics {
@@ -147,10 +153,9 @@ export class FrameSymbolizer {
     return { kind: 'kernel', lines: name === undefined ? [] : [{ name }] };
   }
 
-  async close(): Promise<void> {
+  close(): void {
     for (const entry of this.#files.values()) if (entry.debugFd !== undefined) closeSync(entry.debugFd);
     this.#files.clear();
-    await this.#reader.close();
   }
 
   #lookUp(entry: FileEntry, address: number): SymbolizedAddress {
@@ -194,8 +199,8 @@ export class FrameSymbolizer {
       }
       const request = { fd: file.fd, bytes: file.bytes, debugFd: entry.debugFd };
       const symbols = await (isLargeSymbolTable(elf, entry.debugFd !== undefined)
-        ? this.#reader.read(request)
-        : readSymbolFiles({ id: 0, ...request }));
+        ? this.#options.readLarge(request)
+        : readSymbolFiles(request));
       const debugFile = entry.debugFd === undefined ? undefined : fileSource(entry.debugFd);
       entry.symbols = new ElfSymbolTable(symbols, { file: source, debugFile });
       entry.bytes = entry.symbols.bytes + (entry.go ? GO_CACHE_BYTES : 0);

@@ -9,17 +9,10 @@ import { type ElfSymbols, readElfSymbols } from './elf-symbols.ts';
 
 /** A symbol table to be read, by this thread or another: descriptors are open in both. */
 export interface SymbolRequest {
-  readonly id: number;
   readonly fd: number;
   /** What is read instead of a file: the vDSO. */
   readonly bytes?: Uint8Array;
   readonly debugFd?: number;
-}
-
-export interface SymbolReply {
-  readonly id: number;
-  readonly symbols?: ElfSymbols;
-  readonly error?: string;
 }
 
 /** Reads the symbols of an open file. Throws ElfError or an error of the file system. */

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The thread that builds unwind tables: parsing a large file takes a good part of a second, which the main thread has not. */
-import { parentPort } from 'node:worker_threads';
 import { ElfError } from '../elf/errors.ts';
 import { PF_X, PT_LOAD, parseElf } from '../elf/file.ts';
 import { readBuildIds } from '../elf/notes.ts';
@@ -11,7 +9,6 @@ import type { LoadHeader } from './executable.ts';
 import { fileSource } from './file-source.ts';
 
 export interface BuildRequest {
-  readonly id: number;
   /** Open for reading in this process; ignored where `bytes` is given. */
   readonly fd: number;
   readonly bytes?: Uint8Array;
@@ -20,7 +17,6 @@ export interface BuildRequest {
 }
 
 export interface BuildReply {
-  readonly id: number;
   /** What is known of the file even where its table could not be built. */
   readonly loads: readonly LoadHeader[];
   readonly buildIds: { readonly gnu: string; readonly go: string };
@@ -32,6 +28,7 @@ export interface BuildReply {
   readonly buildMs: number;
 }
 
+/** Builds the unwind table of a file. What is wrong with it is in the reply. */
 export function buildTable(request: BuildRequest): BuildReply {
   const begun = performance.now();
   let loads: LoadHeader[] = [];
@@ -44,10 +41,9 @@ export function buildTable(request: BuildRequest): BuildReply {
       .map((header) => ({ offset: header.offset, address: header.address, fileSize: header.fileSize }));
     buildIds = readBuildIds(file, source);
     const { segments } = buildUnwindTable(file, source);
-    return { id: request.id, loads, buildIds, segments, buildMs: performance.now() - begun };
+    return { loads, buildIds, segments, buildMs: performance.now() - begun };
   } catch (error) {
     return {
-      id: request.id,
       loads,
       buildIds,
       segments: [],
@@ -58,12 +54,7 @@ export function buildTable(request: BuildRequest): BuildReply {
   }
 }
 
-parentPort?.on('message', (request: BuildRequest) => {
-  const reply = buildTable(request);
-  const transfer = reply.segments.flatMap((segment) => [
-    segment.index.buffer,
-    segment.rows.buffer,
-    segment.rules.buffer,
-  ]);
-  parentPort?.postMessage(reply, [...new Set(transfer)] as ArrayBuffer[]);
-});
+/** The reply where the builder itself failed. */
+export function failedBuild(error: Error): BuildReply {
+  return { loads: [], buildIds: { gnu: '', go: '' }, segments: [], error: error.message, buildMs: 0 };
+}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The thread that walks spilled stacks: files are parsed and walks made beside the main thread. */
-import { parentPort } from 'node:worker_threads';
+/** Walks spilled stacks with the call frame information of files, which it keeps from one walk to the next. */
 import { bytesSource } from '../elf/source.ts';
 import { fileSource } from '../processes/file-source.ts';
 import { BY_POINTER, EXACT } from '../samples/decode.ts';
@@ -69,14 +68,14 @@ function codeFinder({ mappings, files: mapped }: WalkRequest): (address: number)
   };
 }
 
-export function answer(request: WalkRequest): WalkReply {
-  const { id, stack, stackStart, maxFrames } = request;
-  const none = { id, addresses: new Float64Array(0), flags: new Uint8Array(0), pc: 0, stack };
+/** Walks a spilled stack as far as it goes; see WalkReply. */
+export function walkSpill(request: WalkRequest): WalkReply {
+  const { stack, stackStart, maxFrames } = request;
+  const none = { addresses: new Float64Array(0), flags: new Uint8Array(0), pc: 0, stack };
   try {
     learn(request);
     const { frames, end, pc } = walkStack(request, new StackCopy(stackStart, stack), codeFinder(request), maxFrames);
     return {
-      id,
       addresses: Float64Array.from(frames, (frame) => frame.pc),
       flags: Uint8Array.from(frames, (f) => (f.exact ? EXACT : 0) | (f.byPointer ? BY_POINTER : 0)),
       end,
@@ -101,8 +100,3 @@ function learn({ rules, files: mapped }: WalkRequest): void {
     if (named) openFile(named)?.learn(address, rule && unpackRule(rule, 0));
   }
 }
-
-parentPort?.on('message', (request: WalkRequest) => {
-  const reply = answer(request);
-  parentPort?.postMessage(reply, [reply.addresses.buffer, reply.flags.buffer, reply.stack.buffer] as ArrayBuffer[]);
-});
