@@ -3,7 +3,7 @@
 import type { Fleet } from './fleet.ts';
 import type { OperatorMetrics } from './metrics.ts';
 import type { PolicyState } from './policy-state.ts';
-import { kernelSeries, type NodeConfigView } from './views.ts';
+import type { NodeConfigView } from './views.ts';
 
 type Sample = [Record<string, string>, number];
 
@@ -66,7 +66,7 @@ export function collectFleet(metrics: OperatorMetrics, fleet: Fleet): void {
     countedNodes((node) =>
       node.status.lastHeartbeat === undefined
         ? []
-        : [{ strategy: node.status.strategy ?? 'unknown', kernel: kernelSeries(node) ?? 'unknown' }],
+        : [{ strategy: node.status.strategy ?? 'unknown', kernel: node.status.kernelSeries ?? 'unknown' }],
     ),
   );
   metrics.collected(

@@ -139,8 +139,9 @@ function config(name: string, revisions: Map<string, string>): NodeConfigView {
       lastHeartbeat: undefined,
       notReady: undefined,
       degraded: undefined,
+      kernelSeries: undefined,
       kernelLimits: [],
-      policies: [],
+      policies: new Map(),
     },
   };
 }

@@ -36,20 +36,23 @@ const node = (name: string, truncated: number, status: object = {}): NodeConfigV
       ...{
         strategy: 'Loop',
         kernel: '6.1.0-50-amd64',
+        kernelSeries: '6.1',
         lastHeartbeat: 1,
         kernelLimits: [{ feature: 'taskWork', since: '6.18' }],
       },
-      policies: [
-        {
-          uid: 'p',
-          bucket: 'Ok',
-          samples: 1000,
-          truncated,
-          worstWorkload: 'shop/api',
-          topReason: 'read_fault',
-          overriddenPods: 0,
-        },
-      ],
+      policies: new Map([
+        [
+          'p',
+          {
+            bucket: 'Ok',
+            samples: 1000,
+            truncated,
+            worstWorkload: 'shop/api',
+            topReason: 'read_fault',
+            overriddenPods: 0,
+          },
+        ],
+      ]),
       ...status,
     },
   }) as unknown as NodeConfigView;

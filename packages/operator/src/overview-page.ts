@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { ADVICE, findCondition, type Objective, ProfilingPolicySpec } from '@plumbline/api';
 import { overviewStyle } from './overview-style.ts';
-import { kernelSeries, type NodeConfigView, type PolicyView } from './views.ts';
+import type { NodeConfigView, NodePolicyView, PolicyView } from './views.ts';
 
 export interface OverviewData {
   readonly policies: Iterable<PolicyView>;
@@ -151,10 +151,8 @@ function nodeTable(nodes: readonly NodeConfigView[]): string {
     .slice(0, MAX_NODES);
   if (rows.length === 0) return '';
   const line = ({ node, ratio, samples, trouble }: (typeof rows)[number]) => {
-    const worst = node.status.policies.reduce<(typeof node.status.policies)[number] | undefined>(
-      (a, b) => (b.truncated > (a?.truncated ?? 0) ? b : a),
-      undefined,
-    );
+    let worst: NodePolicyView | undefined;
+    for (const policy of node.status.policies.values()) if (policy.truncated > (worst?.truncated ?? 0)) worst = policy;
     return `<tr class="${trouble ? 'bad' : ''}">
 <td>${escapeHtml(node.name)}</td>
 <td class="bar">${bar(samples < ENOUGH ? undefined : ratio)}</td>
@@ -176,7 +174,7 @@ function nodeTable(nodes: readonly NodeConfigView[]): string {
 function kernelTable(nodes: readonly NodeConfigView[]): string {
   const groups = Map.groupBy(
     nodes.filter(({ status }) => status.lastHeartbeat !== undefined),
-    (node) => `${node.status.strategy ?? 'unknown'}\0${kernelSeries(node) ?? 'unknown'}`,
+    (node) => `${node.status.strategy ?? 'unknown'}\0${node.status.kernelSeries ?? 'unknown'}`,
   );
   if (groups.size === 0) return '';
   const line = ([key, members]: [string, NodeConfigView[]]) => {
@@ -198,7 +196,7 @@ function kernelTable(nodes: readonly NodeConfigView[]): string {
 function totalOf(nodes: readonly NodeConfigView[]): { samples: number; truncated: number } {
   const total = { samples: 0, truncated: 0 };
   for (const { status } of nodes)
-    for (const policy of status.policies) {
+    for (const policy of status.policies.values()) {
       total.samples += policy.samples;
       total.truncated += policy.truncated;
     }

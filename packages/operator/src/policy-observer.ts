@@ -38,10 +38,7 @@ export class PolicyObserver {
     const compiled = state.current && this.#fleet.compiled(state.current);
     const progressDeadlineMs = parseDuration(state.current?.spec.rollout.progressDeadline ?? '10m');
     const claimed = new Set<string>();
-    const nodes = targets.map((node) => ({
-      ...this.#look(state, node, progressDeadlineMs),
-      claim: () => this.#claim(state, node, claimed),
-    }));
+    const nodes = targets.map((node) => this.#look(state, node, progressDeadlineMs, claimed));
     return { targets, nodes, compiled, problem: state.problem ?? compiled?.problem, claimed };
   }
 
@@ -50,7 +47,12 @@ export class PolicyObserver {
     return node.ready && this.#agents.isAlive(node.name);
   }
 
-  #look(state: PolicyState, node: NodeView, progressDeadlineMs: number): Omit<RolloutNode, 'claim'> & PolicyNode {
+  #look(
+    state: PolicyState,
+    node: NodeView,
+    progressDeadlineMs: number,
+    claimed: Set<string>,
+  ): RolloutNode & PolicyNode {
     const { current, rollout, released, view } = state;
     const config = this.#fleet.configs.get(node.name);
     const reporting = this.isReporting(node);
@@ -67,7 +69,8 @@ export class PolicyObserver {
       now: this.#clock.now(),
       progressDeadlineMs,
     });
-    return { name: node.name, state: seen, config, reporting };
+    const claim = () => this.#claim(state, node, claimed);
+    return { name: node.name, state: seen, config, reporting, claim };
   }
 
   #claim(state: PolicyState, node: NodeView, claimed: Set<string>): boolean {

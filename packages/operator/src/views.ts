@@ -40,7 +40,6 @@ export interface PolicyView {
 
 /** Truncation of one policy on one node. */
 export interface NodePolicyView {
-  uid: string;
   revision?: string;
   bucket: 'Unknown' | 'Ok' | 'Degraded';
   samples: number;
@@ -78,6 +77,8 @@ export interface NodeConfigView {
     appliedHash: string | undefined;
     strategy: string | undefined;
     kernel: string | undefined;
+    /** Such as `6.12`. */
+    kernelSeries: string | undefined;
     /** Milliseconds since 1970; undefined: there has never been an agent. */
     lastHeartbeat: number | undefined;
     /** Set while the agent says Ready=False. */
@@ -86,13 +87,9 @@ export interface NodeConfigView {
     degraded: Trouble | undefined;
     /** What the node's kernel lacks; shared by nodes of the same kernel. */
     kernelLimits: readonly KernelLimit[];
-    policies: NodePolicyView[];
+    /** By the policy's uid. */
+    policies: ReadonlyMap<string, NodePolicyView>;
   };
-}
-
-/** Such as `6.12`; undefined where the agent has not said. */
-export function kernelSeries({ status }: NodeConfigView): string | undefined {
-  return /^\d+\.\d+/.exec(status.kernel ?? '')?.[0];
 }
 
 interface RawNode extends KubeObject {
@@ -180,22 +177,26 @@ function statusView(status: NodeProfilingConfigStatus = {}): Omit<NodeConfigView
     appliedHash: status.appliedHash,
     strategy: status.strategy,
     kernel: status.kernel,
+    kernelSeries: /^\d+\.\d+/.exec(status.kernel ?? '')?.[0],
     lastHeartbeat: Number.isNaN(heartbeat) ? undefined : heartbeat,
     notReady: ready?.status === 'False' ? { reason: ready.reason, message: ready.message } : undefined,
     degraded: degraded?.status === 'True' ? { reason: degraded.reason, message: degraded.message } : undefined,
-    policies: (status.policies ?? []).map((policy) => ({
-      uid: policy.uid ?? '',
-      revision: policy.revision,
-      bucket: policy.bucket,
-      samples: policy.samples ?? 0,
-      truncated: policy.truncated ?? 0,
-      baselineRatio: policy.baselineRatio === undefined ? undefined : Number(policy.baselineRatio),
-      depth: policy.depth,
-      baselineDepth: policy.baselineDepth,
-      worstWorkload: policy.worstWorkload,
-      topReason: policy.topReason,
-      topFile: policy.topFile,
-      overriddenPods: (policy.overridden ?? []).reduce((sum, { pods }) => sum + pods, 0),
-    })),
+    policies: new Map((status.policies ?? []).map((policy) => [policy.uid ?? '', nodePolicyView(policy)])),
+  };
+}
+
+function nodePolicyView(policy: NonNullable<NodeProfilingConfigStatus['policies']>[number]): NodePolicyView {
+  return {
+    revision: policy.revision,
+    bucket: policy.bucket,
+    samples: policy.samples ?? 0,
+    truncated: policy.truncated ?? 0,
+    baselineRatio: policy.baselineRatio === undefined ? undefined : Number(policy.baselineRatio),
+    depth: policy.depth,
+    baselineDepth: policy.baselineDepth,
+    worstWorkload: policy.worstWorkload,
+    topReason: policy.topReason,
+    topFile: policy.topFile,
+    overriddenPods: (policy.overridden ?? []).reduce((sum, { pods }) => sum + pods, 0),
   };
 }

@@ -21,8 +21,9 @@ const config = (status: Partial<NodeConfigView['status']>, revision = 'r2'): Nod
     lastHeartbeat: 1,
     notReady: undefined,
     degraded: undefined,
+    kernelSeries: '6.1',
     kernelLimits: [],
-    policies: [],
+    policies: new Map(),
     ...status,
   },
 });
@@ -42,9 +43,8 @@ const input = (over: Partial<NodeStateInput>): NodeStateInput => ({
 });
 
 const degraded = { reason: 'TruncationHigh', message: 'much' };
-const ours = (revision: string) => [
-  { uid: 'p', revision, bucket: 'Ok' as const, samples: 0, truncated: 0, overriddenPods: 0 },
-];
+const ours = (revision: string) =>
+  new Map([['p', { revision, bucket: 'Ok' as const, samples: 1, truncated: 0, overriddenPods: 0 }]]);
 
 const cases: [title: string, over: Partial<NodeStateInput>, expected: object][] = [
   ['not released', { release: undefined }, { kind: 'waiting' }],

@@ -62,7 +62,7 @@ export function nodeState(input: NodeStateInput): NodeState {
 
 /** In force: the agent says so, or runs exactly what the node's object holds. */
 function isApplied({ status, configHash, revisions }: NodeConfigView, uid: string, revision: string): boolean {
-  const reported = status.policies.find((policy) => policy.uid === uid)?.revision;
+  const reported = status.policies.get(uid)?.revision;
   if (reported !== undefined) return reported === revision;
   return status.appliedHash === configHash && configHash !== '' && revisions.get(uid) === revision;
 }

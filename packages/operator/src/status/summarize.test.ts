@@ -16,9 +16,9 @@ const LOOP = { feature: 'loop', since: '5.17', effect: 'tail calls' };
 const TASK_WORK = { feature: 'taskWork', since: '6.18', effect: 'paged-out memory cannot be read' };
 
 function configOf(policy?: Partial<NodePolicyView>, kernel = '6.1.0-28'): NodeConfigView {
-  const policies = policy
-    ? [{ uid: 'p', bucket: 'Ok' as const, samples: 0, truncated: 0, overriddenPods: 0, ...policy }]
-    : [];
+  const policies = new Map<string, NodePolicyView>(
+    policy ? [['p', { bucket: 'Ok', samples: 0, truncated: 0, overriddenPods: 0, ...policy }]] : [],
+  );
   return {
     name: 'n',
     uid: 'c',
@@ -31,6 +31,7 @@ function configOf(policy?: Partial<NodePolicyView>, kernel = '6.1.0-28'): NodeCo
       appliedHash: undefined,
       strategy: 'Loop',
       kernel,
+      kernelSeries: /^\d+\.\d+/.exec(kernel)?.[0],
       lastHeartbeat: 1,
       notReady: undefined,
       degraded: undefined,
@@ -244,7 +245,7 @@ test('the order of nodes does not matter', () => {
 test('the objective has hysteresis: missed above it, met again well below it', () => {
   const truncation = (ratio: number) =>
     summarizeTruncation([
-      { node: 'n', policy: { uid: 'p', bucket: 'Ok', samples: 10_000, truncated: ratio * 10_000, overriddenPods: 0 } },
+      { node: 'n', policy: { bucket: 'Ok', samples: 10_000, truncated: ratio * 10_000, overriddenPods: 0 } },
     ]);
   const missed = {
     type: 'ObjectiveMet',
@@ -261,9 +262,7 @@ test('the objective has hysteresis: missed above it, met again well below it', (
 
 test('traffic around the smallest number of samples changes no verdict that stands', () => {
   const truncation = (samples: number) =>
-    summarizeTruncation([
-      { node: 'n', policy: { uid: 'p', bucket: 'Ok', samples, truncated: samples / 2, overriddenPods: 0 } },
-    ]);
+    summarizeTruncation([{ node: 'n', policy: { bucket: 'Ok', samples, truncated: samples / 2, overriddenPods: 0 } }]);
   const judge = (samples: number, before?: 'True' | 'False' | 'Unknown') =>
     objectiveMet(
       truncation(samples),
@@ -279,7 +278,6 @@ test('traffic around the smallest number of samples changes no verdict that stan
 
 test('truncation: the worst node needs samples, baselines are weighted', () => {
   const policy = (samples: number, truncated: number, baselineRatio?: number): NodePolicyView => ({
-    uid: 'p',
     bucket: 'Ok',
     samples,
     truncated,

@@ -13,7 +13,7 @@ import {
 import type { Loss } from '../merge/merge.ts';
 import type { Clamp } from '../merge/rule.ts';
 import type { NodeState } from '../rollout/node-state.ts';
-import { kernelSeries, type NodeConfigView, type Trouble } from '../views.ts';
+import type { NodeConfigView, Trouble } from '../views.ts';
 import {
   accepted,
   clamped,
@@ -57,7 +57,7 @@ export function summarize(input: SummaryInput): ProfilingPolicyStatus {
   const counts = countNodes(nodes);
   const failing = failingNodes(nodes);
   const ours = nodes.flatMap(({ name, config }) => {
-    const policy = config?.status.policies.find((item) => item.uid === uid);
+    const policy = config?.status.policies.get(uid);
     return policy ? [{ node: name, policy }] : [];
   });
   const truncation = summarizeTruncation(ours);
@@ -81,7 +81,7 @@ export function summarize(input: SummaryInput): ProfilingPolicyStatus {
     ...(input.lastGood && { lastGood: input.lastGood }),
     ...(truncation.samples > 0 && { truncation: truncationStatus(truncation) }),
     strategies: tally(nodes, 8, ({ status }) => status.strategy),
-    kernels: tally(nodes, 16, kernelSeries),
+    kernels: tally(nodes, 16, ({ status }) => status.kernelSeries),
     ...kernelLimits(nodes),
     failingNodes: failing.slice(0, MAX_FAILING),
     conditions: mergeConditions(previous.conditions ?? [], findings, input.generation, input.now),
