@@ -44,7 +44,7 @@ bundle: ## the agent and the operator as single files, in dist/
 
 .PHONY: bench
 bench: ## the figures of docs/performance.md
-	@scripts/setup.sh test
+	@scripts/setup.sh test cluster
 	@$(NODE) bench/bench.ts
 
 .PHONY: bench-peer

@@ -4,7 +4,7 @@
  *
  *   node bench/bench.ts [--brief] [--write] [case...]
  *
- * Cases: walk, unwind-table, drain, agent, export-size, metrics. `--brief` takes minutes less and says less; `--write` puts the
+ * Cases: walk, unwind-table, drain, agent, export-size, metrics, operator. `--brief` takes minutes less and says less; `--write` puts the
  * tables into docs/performance.md, each in the place of its title.
  */
 import { benchAgentCost } from './agent-cost.ts';
@@ -12,6 +12,7 @@ import { benchDrain } from './drain.ts';
 import { benchExportSize } from './export-size.ts';
 import { machine } from './machine.ts';
 import { benchMetrics } from './metrics.ts';
+import { benchOperatorScale } from './operator-scale.ts';
 import { asText, type Table } from './table.ts';
 import { benchUnwindTable } from './unwind-table.ts';
 import { benchWalk } from './walk.ts';
@@ -24,6 +25,7 @@ const cases: Readonly<Record<string, (brief: boolean) => Promise<Table>>> = {
   agent: benchAgentCost,
   'export-size': benchExportSize,
   metrics: benchMetrics,
+  operator: benchOperatorScale,
 };
 
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));
