@@ -257,7 +257,7 @@ export const NodeProfilingConfigStatus = z
       })
       .optional()
       .describe('Completeness of all stacks on this node.'),
-    policies: mapOf(NodePolicyStatus, MAX_RULES, ['name']).optional().describe('The same by policy.'),
+    policies: listOf(NodePolicyStatus, MAX_RULES).optional().describe('The same by policy.'),
     kernelLimits: mapOf(KernelLimit, MAX_KERNEL_LIMITS, ['feature'])
       .optional()
       .describe('What a newer kernel would give.'),
