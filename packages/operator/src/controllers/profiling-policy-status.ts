@@ -23,6 +23,8 @@ const COUNTS_INTERVAL_MS = 5_000;
 /** With many policies more rarely, so that all of them together write ten counts a second. */
 const COUNTS_INTERVAL_PER_POLICY_MS = 100;
 const FIGURES_INTERVAL_MS = 60_000;
+/** A summary costs in proportion to the nodes: it is made at most so often for each of them. */
+const SUMMARY_INTERVAL_PER_NODE_MS = 3;
 
 export class PolicyStatus implements Reconciler {
   readonly name = 'profilingpolicy.status';
@@ -54,7 +56,7 @@ export class PolicyStatus implements Reconciler {
     return {};
   }
 
-  /** Milliseconds to wait: a summary costs in proportion to the nodes, and only a step of the rollout is urgent. */
+  /** Milliseconds to wait: only a step of the rollout is urgent. */
   #tooEarly({ summarizedAt, targets, rollout, view }: PolicyState): number {
     const { status, generation } = view;
     const urgent =
@@ -62,7 +64,7 @@ export class PolicyStatus implements Reconciler {
       status.rollout?.phase !== rollout?.phase ||
       status.rollout?.revision !== rollout?.revision;
     if (urgent || summarizedAt === undefined) return 0;
-    return summarizedAt + (targets?.length ?? 0) - this.#options.clock.now();
+    return summarizedAt + SUMMARY_INTERVAL_PER_NODE_MS * (targets?.length ?? 0) - this.#options.clock.now();
   }
 
   /** Writes at once what the rollout has come to, before anybody acts upon it. */
