@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { plainName } from './compare.ts';
+import { functionsAt } from './elf-symbols.ts';
 import type { RecordedFrame } from './recording.ts';
 
 /** Bytes that a memory operand takes: ModR/M itself, a SIB byte, a displacement. */
@@ -43,6 +44,9 @@ const LAID_DOWN: readonly string[] = [
 /** Functions that the runtime has a signal handler return to, as if the interrupted instruction had called them. */
 const INJECTED: readonly string[] = ['runtime.asyncPreempt', 'runtime.sigpanic'];
 
+/** Builtins whose beginning V8 lays down as the return address of frames that it makes out of one of optimized code. */
+const DEOPTIMIZED = /^Builtins_(InterpreterEnterAt|BaselineOrInterpreterEnterAt|ContinueTo|RestartFrame)/;
+
 const descriptors = new Map<string, number | undefined>();
 
 function descriptorOf(path: string): number | undefined {
@@ -68,7 +72,7 @@ const SIGRETURN = Buffer.from('48c7c00f0000000f05', 'hex');
 /** The first return address without a call before it; undefined: none. Frames outside readable files are passed over. */
 export function withoutCallSite(stack: readonly RecordedFrame[]): RecordedFrame | undefined {
   const bytes = Buffer.alloc(7);
-  return stack.find(({ exact, name, file, fileOffset }, i) => {
+  return stack.find(({ exact, name, file, fileOffset, fileAddress }, i) => {
     if (exact || file === undefined || fileOffset === undefined) return false;
     if (name !== undefined && LAID_DOWN.includes(plainName(name))) return false;
     if (INJECTED.includes(plainName(stack[i - 1]?.name ?? ''))) return false;
@@ -80,6 +84,7 @@ export function withoutCallSite(stack: readonly RecordedFrame[]): RecordedFrame 
     if (length !== end - start || endsInCall(bytes.subarray(0, length))) return false;
     // The kernel lays the address of the signal trampoline down itself; in a stripped libc it has no name.
     const code = Buffer.alloc(SIGRETURN.length);
-    return readSync(descriptor, code, 0, code.length, end) !== code.length || !code.equals(SIGRETURN);
+    if (readSync(descriptor, code, 0, code.length, end) === code.length && code.equals(SIGRETURN)) return false;
+    return fileAddress === undefined || !functionsAt(file, fileAddress + 1n).some((name) => DEOPTIMIZED.test(name));
   });
 }
