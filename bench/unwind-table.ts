@@ -15,13 +15,14 @@ const FILES: readonly (readonly [name: string, paths: readonly string[]])[] = [
 
 const MEASURE = `
 const { buildTable } = await import(${JSON.stringify(join(root, 'packages/agent/src/processes/build-table.ts'))});
-const { openSync } = await import('node:fs');
+const { openSync, readFileSync } = await import('node:fs');
 const path = process.argv[1];
 const reply = buildTable({ fd: openSync(path, 'r') });
 if (reply.error) throw new Error(reply.error);
 const sum = (of) => reply.segments.reduce((total, segment) => total + of(segment), 0);
 console.log(JSON.stringify({ ms: reply.buildMs, rows: sum((s) => s.rows.length), bytes: sum((s) => s.byteLength) }));
-console.log(process.resourceUsage().maxRSS);
+// Not the process's maxRSS, which begins with that of the one that started it.
+console.log(/^VmHWM:\\s+(\\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
 `;
 
 function measure(path: string) {

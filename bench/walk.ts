@@ -28,6 +28,9 @@ const WINDOW_MS = 200;
 /** Of a window that counts. */
 const FEWEST_SAMPLES = 10;
 
+/** A load ends by itself then, should nobody end it. */
+const LONGEST_SECONDS = 1200;
+
 export type WalkStrategy = 'tailCall' | 'loop' | 'deferred';
 
 /** Starts the recursion of a depth on each CPU. */
@@ -40,7 +43,7 @@ export async function startRecursion(
   const directory = (await buildFixtures([recipe])).get(name);
   if (!directory) throw new Error('the fixture was not built');
   const running: RunningFixture[] = [];
-  for (const _ of cpus()) running.push(await startFixture(recipe, directory, depth, 120));
+  for (const _ of cpus()) running.push(await startFixture(recipe, directory, depth, LONGEST_SECONDS));
   return {
     pids: running.map(({ pid }) => pid),
     async stop() {
