@@ -223,14 +223,16 @@ export async function benchOperatorScale(brief: boolean): Promise<Table> {
       await run();
       const seconds = (performance.now() - started) / 1000;
       const after = await sample(operator.pid!, port);
-      phases.push({
+      const result = {
         what,
         seconds,
         requests: after.requests - before.requests,
         ...writtenSince(firstWrite),
         cpuSeconds: after.cpuSeconds - before.cpuSeconds,
         rssMiB: after.rssMiB,
-      });
+      };
+    phases.push(result);
+    console.log(`    ${rowOf(result).slice(1).join(', ')}`);
     };
     const count = (test: (config: { rules: number; hz: number; heard: boolean }) => boolean) =>
       [...configs.values()].filter(test).length;
@@ -298,21 +300,25 @@ export async function benchOperatorScale(brief: boolean): Promise<Table> {
   }
 }
 
+function rowOf(phase: Phase): string[] {
+  return [
+    phase.what,
+    `${phase.seconds.toFixed(0)} s`,
+    `${phase.requests}`,
+    `${phase.configs}`,
+    `${phase.statuses}`,
+    `${phase.events}`,
+    `${phase.cpuSeconds.toFixed(1)} s`,
+    `${phase.rssMiB.toFixed(0)} MiB`,
+  ];
+}
+
 function tableOf({ nodes, policies }: Scale, phases: readonly Phase[], peakMiB: number, agentWrites: number): Table {
   return {
     title: 'The operator at scale',
     command: 'make bench (case operator)',
     head: ['', 'time', 'requests', 'configurations written', 'statuses', 'events', 'CPU of the operator', 'resident'],
-    rows: phases.map((phase) => [
-      phase.what,
-      `${phase.seconds.toFixed(0)} s`,
-      `${phase.requests}`,
-      `${phase.configs}`,
-      `${phase.statuses}`,
-      `${phase.events}`,
-      `${phase.cpuSeconds.toFixed(1)} s`,
-      `${phase.rssMiB.toFixed(0)} MiB`,
-    ]),
+    rows: phases.map(rowOf),
     notes: [
       `${nodes} nodes, ${policies} policies (a tenth of them for every node, the others for ${POOL_SIZE} nodes each), at most ${QPS} requests a second; peak of the operator ${peakMiB.toFixed(0)} MiB. API server, etcd, operator and simulated agents (${agentWrites} status writes) share the machine.`,
     ],
