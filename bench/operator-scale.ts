@@ -231,8 +231,8 @@ export async function benchOperatorScale(brief: boolean): Promise<Table> {
         cpuSeconds: after.cpuSeconds - before.cpuSeconds,
         rssMiB: after.rssMiB,
       };
-    phases.push(result);
-    console.log(`    ${rowOf(result).slice(1).join(', ')}`);
+      phases.push(result);
+      console.log(`    ${rowOf(result).slice(1).join(', ')}`);
     };
     const count = (test: (config: { rules: number; hz: number; heard: boolean }) => boolean) =>
       [...configs.values()].filter(test).length;
