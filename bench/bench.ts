@@ -4,8 +4,8 @@
  *
  *   node bench/bench.ts [--brief] [--write] [case...]
  *
- * Cases: walk, unwind-table, drain, agent, export-size, metrics, operator. `--brief` takes minutes less and says less; `--write` puts the
- * tables into docs/performance.md, each in the place of its title.
+ * Cases: walk, unwind-table, drain, agent, export-size, metrics, operator. `--brief` takes minutes less and says less;
+ * `--write` puts the tables into docs/performance.md, each in the place of its title.
  */
 import { benchAgentCost } from './agent-cost.ts';
 import { benchDrain } from './drain.ts';

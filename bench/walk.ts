@@ -3,6 +3,7 @@
 import { cpus } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { enableRunTimeStatistics } from '@plumbline/bpf';
+import { waitUntil } from '../e2e/cluster/wait-until.ts';
 import { buildFixtures } from '../e2e/fixtures/build.ts';
 import { recipes } from '../e2e/fixtures/recipes.ts';
 import { type RunningFixture, startFixture } from '../e2e/fixtures/start.ts';
@@ -52,15 +53,14 @@ export async function startRecursion(
   };
 }
 
-export async function measureWalk(
+/** Runs `use` with a profiler of these processes, ready to be started, and closes it. */
+export async function withProfiler<T>(
   strategy: WalkStrategy,
   pids: readonly number[],
-  frequency: number,
-  seconds: number,
-  checkpoints = true,
-): Promise<WalkFigure> {
+  checkpoints: boolean,
+  use: (profiler: Profiler) => Promise<T>,
+): Promise<T> {
   const selected = new Set(pids);
-  const statistics = enableRunTimeStatistics();
   const profiler = new Profiler({
     strategy,
     checkpoints,
@@ -73,42 +73,58 @@ export async function measureWalk(
     profiler.session.tables.setPolicy(1, { maxFrames: 4096, kernelStacks: true, keep: 1 });
     profiler.processes.scan(pids);
     profiler.processes.flush();
-    while (profiler.executables.pending > 0) await delay(10);
-    profiler.session.start({ event: 'cpu-clock', frequency });
-    await delay(300); // the first samples send their stacks, and warm the caches
-    const read = () => {
-      const { session } = profiler;
-      return { run: session.runTime(), inTasks: session.deferred().ns, counters: profiler.counters() };
-    };
-    const readings = [read()];
-    // Short windows: some of them fall between what else the machine does.
-    while (readings.length <= (seconds * 1e3) / WINDOW_MS) {
-      await delay(WINDOW_MS);
-      readings.push(read());
-    }
-    // Samples of other processes end after one lookup; their share of the time is small, their number is not.
-    const samplesBetween = (from: Reading, to: Reading) =>
-      to.counters.fired - from.counters.fired - difference(from, to, 'not_selected');
-    const windows = readings
-      .slice(1)
-      .map((to, i) => ({ ns: to.run.ns - readings[i].run.ns, samples: samplesBetween(readings[i], to) }))
-      .filter(({ samples }) => samples >= FEWEST_SAMPLES)
-      .map(({ ns, samples }) => ns / samples);
-    const [before, after] = [readings[0], readings[readings.length - 1]];
-    const samples = samplesBetween(before, after);
-    const ns = after.run.ns - before.run.ns;
-    if (windows.length === 0) windows.push(ns / Math.max(1, samples));
-    return {
-      samples,
-      nsPerSample: Math.min(...windows),
-      medianNs: median(windows),
-      interruptNsPerSample: (ns - (after.inTasks - before.inTasks)) / Math.max(1, samples),
-      framesPerSample: (after.counters.userFrames - before.counters.userFrames) / Math.max(1, samples),
-      splicedFrames: (after.counters.splicedFrames - before.counters.splicedFrames) / Math.max(1, samples),
-      complete: difference(before, after, 'root_undefined_ra') + difference(before, after, 'root_entry'),
-    };
+    await waitUntil('the tables to be built', () => profiler.executables.pending === 0, { interval: 10 });
+    return await use(profiler);
   } finally {
     await profiler.close();
+  }
+}
+
+export async function measureWalk(
+  strategy: WalkStrategy,
+  pids: readonly number[],
+  frequency: number,
+  seconds: number,
+  checkpoints = true,
+): Promise<WalkFigure> {
+  const statistics = enableRunTimeStatistics();
+  try {
+    return await withProfiler(strategy, pids, checkpoints, async (profiler) => {
+      profiler.session.start({ event: 'cpu-clock', frequency });
+      await delay(300); // the first samples send their stacks, and warm the caches
+      const read = () => {
+        const { session } = profiler;
+        return { run: session.runTime(), inTasks: session.deferred().ns, counters: profiler.counters() };
+      };
+      const readings = [read()];
+      // Short windows: some of them fall between what else the machine does.
+      while (readings.length <= (seconds * 1e3) / WINDOW_MS) {
+        await delay(WINDOW_MS);
+        readings.push(read());
+      }
+      // Samples of other processes end after one lookup; their share of the time is small, their number is not.
+      const samplesBetween = (from: Reading, to: Reading) =>
+        to.counters.fired - from.counters.fired - difference(from, to, 'not_selected');
+      const windows = readings
+        .slice(1)
+        .map((to, i) => ({ ns: to.run.ns - readings[i].run.ns, samples: samplesBetween(readings[i], to) }))
+        .filter(({ samples }) => samples >= FEWEST_SAMPLES)
+        .map(({ ns, samples }) => ns / samples);
+      const [before, after] = [readings[0], readings[readings.length - 1]];
+      const samples = samplesBetween(before, after);
+      const ns = after.run.ns - before.run.ns;
+      if (windows.length === 0) windows.push(ns / Math.max(1, samples));
+      return {
+        samples,
+        nsPerSample: Math.min(...windows),
+        medianNs: median(windows),
+        interruptNsPerSample: (ns - (after.inTasks - before.inTasks)) / Math.max(1, samples),
+        framesPerSample: (after.counters.userFrames - before.counters.userFrames) / Math.max(1, samples),
+        splicedFrames: (after.counters.splicedFrames - before.counters.splicedFrames) / Math.max(1, samples),
+        complete: difference(before, after, 'root_undefined_ra') + difference(before, after, 'root_entry'),
+      };
+    });
+  } finally {
     statistics.close();
   }
 }

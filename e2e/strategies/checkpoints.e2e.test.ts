@@ -2,9 +2,7 @@
 /** Walks that are finished from memory: what they find is the stack that a walk to the root finds, and is sent as the same. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { startRecursion } from '../../bench/walk.ts';
-import { silentLogger } from '../../packages/agent/src/log.ts';
-import { Profiler } from '../../packages/agent/src/profiler.ts';
+import { startRecursion, withProfiler } from '../../bench/walk.ts';
 import type { StackCount } from '../../packages/agent/src/samples/aggregate.ts';
 import { waitUntil } from '../cluster/wait-until.ts';
 
@@ -13,21 +11,8 @@ const skip = process.getuid?.() === 0 || process.env.CI === 'true' ? false : 'ne
 const DEPTH = 1000;
 const SPLICED = 300;
 
-async function profile(strategy: 'loop' | 'tailCall', pids: readonly number[], checkpoints: boolean) {
-  const selected = new Set(pids);
-  const profiler = new Profiler({
-    strategy,
-    checkpoints,
-    defaultPolicy: 0,
-    selectPolicy: (tgid) => (selected.has(tgid) ? 1 : 0),
-    describe: () => ({}),
-    log: silentLogger,
-  });
-  try {
-    profiler.session.tables.setPolicy(1, { maxFrames: 4096, kernelStacks: true, keep: 1 });
-    profiler.processes.scan(pids);
-    profiler.processes.flush();
-    await waitUntil('the tables to be built', () => profiler.executables.pending === 0);
+function profile(strategy: 'loop' | 'tailCall', pids: readonly number[], checkpoints: boolean) {
+  return withProfiler(strategy, pids, checkpoints, async (profiler) => {
     profiler.session.start({ event: 'cpu-clock', frequency: 499 });
     await waitUntil(`${SPLICED} samples`, () => {
       const { splicedWalks, stacksSent, byReason } = profiler.counters();
@@ -35,9 +20,7 @@ async function profile(strategy: 'loop' | 'tailCall', pids: readonly number[], c
     });
     await profiler.endSampling(10_000);
     return { counts: profiler.pipeline.take(), counters: profiler.counters() };
-  } finally {
-    await profiler.close();
-  }
+  });
 }
 
 const contents = ({ stack: { tgid, reason, user, kernel } }: StackCount) =>
